@@ -1,0 +1,2 @@
+//! The binary interface of Xen as plain types.
+#![no_std]

@@ -1,0 +1,2 @@
+//! From a PV guest image to the plan of its first address space.
+#![no_std]

@@ -1,0 +1,254 @@
+//! Frame numbers and addresses as distinct types; the only place that converts
+//! between them.
+//!
+//! Words, as Xen's public headers use them for PV guests: a *machine frame* (MFN)
+//! is a 4 KiB frame of host memory; a *pseudo-physical frame* (PFN) is a guest's
+//! own contiguous numbering. For a PV guest the GFN is the MFN.
+
+/// log2 of the frame size in bytes.
+pub const PAGE_SHIFT: u32 = 12;
+/// Bytes in a frame.
+pub const PAGE_SIZE: u64 = 1 << PAGE_SHIFT;
+
+/// First address of the range Xen's PV interface reserves for the hypervisor
+/// (L4 slot 256). Source: Xen `include/public/arch-x86/xen-x86_64.h`.
+pub const HYPERVISOR_START: u64 = 0xffff_8000_0000_0000;
+/// First address above the hypervisor's range (after L4 slot 271).
+pub const HYPERVISOR_END: u64 = 0xffff_8800_0000_0000;
+
+/// Machine frame number: host physical address / 4096.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Mfn(u64);
+
+impl Mfn {
+    /// First number no x86-64 machine can have (52-bit addresses, 4 KiB frames).
+    pub const LIMIT: u64 = 1 << 40;
+
+    /// A frame number this hypervisor computed itself.
+    ///
+    /// # Panics
+    /// If no machine could have that frame: an error of ours, never a guest's.
+    #[must_use]
+    pub const fn new(raw: u64) -> Self {
+        assert!(raw < Self::LIMIT);
+        Self(raw)
+    }
+
+    /// Accepts a frame number a guest wrote; `None` if no machine could have it.
+    #[must_use]
+    pub const fn from_guest(raw: u64) -> Option<Self> {
+        if raw < Self::LIMIT {
+            Some(Self(raw))
+        } else {
+            None
+        }
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// The frame's first byte.
+    #[must_use]
+    pub const fn addr(self) -> MachAddr {
+        MachAddr(self.0 << PAGE_SHIFT)
+    }
+
+    /// The frame `n` after this one.
+    ///
+    /// # Panics
+    /// As [`Mfn::new`].
+    #[must_use]
+    pub const fn offset(self, n: u64) -> Self {
+        Self::new(self.0 + n)
+    }
+}
+
+/// Pseudo-physical frame number: a guest's own numbering of its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Pfn(pub u64);
+
+/// Machine (host physical) address in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct MachAddr(u64);
+
+impl MachAddr {
+    /// An address this hypervisor or the firmware computed.
+    ///
+    /// # Panics
+    /// If it has more than 52 bits.
+    #[must_use]
+    pub const fn new(raw: u64) -> Self {
+        assert!(raw < Mfn::LIMIT << PAGE_SHIFT);
+        Self(raw)
+    }
+
+    /// Accepts an address a guest wrote; `None` if no machine could have it.
+    #[must_use]
+    pub const fn from_guest(raw: u64) -> Option<Self> {
+        if raw < Mfn::LIMIT << PAGE_SHIFT {
+            Some(Self(raw))
+        } else {
+            None
+        }
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// The frame that holds this byte.
+    #[must_use]
+    pub const fn frame(self) -> Mfn {
+        Mfn(self.0 >> PAGE_SHIFT)
+    }
+
+    /// Offset within the frame, in bytes.
+    #[must_use]
+    pub const fn page_offset(self) -> u64 {
+        self.0 & (PAGE_SIZE - 1)
+    }
+}
+
+/// A virtual address a guest alleges. Nothing is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct GuestVa(pub u64);
+
+impl GuestVa {
+    /// Whether the address is canonical (48 bits, sign-extended).
+    #[must_use]
+    #[inline]
+    pub const fn is_canonical(self) -> bool {
+        let top = self.0.cast_signed() >> 47;
+        top == 0 || top == -1
+    }
+
+    /// Whether it lies in the range reserved for the hypervisor.
+    #[must_use]
+    #[inline]
+    pub const fn in_hypervisor(self) -> bool {
+        self.0 >= HYPERVISOR_START && self.0 < HYPERVISOR_END
+    }
+
+    /// Whether a guest may own memory there: canonical and not the hypervisor's.
+    #[must_use]
+    #[inline]
+    pub const fn is_guest(self) -> bool {
+        self.is_canonical() && !self.in_hypervisor()
+    }
+
+    /// Index into the table of `level` (1 to 4) that translates this address.
+    #[must_use]
+    #[inline]
+    pub const fn index(self, level: u32) -> usize {
+        ((self.0 >> (PAGE_SHIFT + 9 * (level - 1))) & 0x1ff) as usize
+    }
+
+    /// Offset within the page, in bytes.
+    #[must_use]
+    #[inline]
+    pub const fn page_offset(self) -> u64 {
+        self.0 & (PAGE_SIZE - 1)
+    }
+
+    /// The address `n` bytes on, wrapping like the CPU does.
+    #[must_use]
+    #[inline]
+    pub const fn add(self, n: u64) -> Self {
+        Self(self.0.wrapping_add(n))
+    }
+}
+
+/// Domain identifier, below [`DomId::FIRST_RESERVED`] for real domains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct DomId(pub u16);
+
+impl DomId {
+    /// The hardware domain.
+    pub const DOM0: Self = Self(0);
+    /// First number that is not a domain. Source: Xen `include/public/xen.h`.
+    pub const FIRST_RESERVED: u16 = 0x7ff0;
+    /// "The caller."
+    pub const SELF: Self = Self(0x7ff0);
+    /// Owner of device memory (MMIO).
+    pub const IO: Self = Self(0x7ff1);
+    /// Owner of the hypervisor's own frames.
+    pub const XEN: Self = Self(0x7ff2);
+    /// Nobody.
+    pub const INVALID: Self = Self(0x7ff4);
+    /// The idle domain.
+    pub const IDLE: Self = Self(0x7fff);
+}
+
+/// Index of a physical CPU, dense from 0 (the boot CPU).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct CpuId(pub u16);
+
+/// Most physical CPUs this build manages.
+pub const MAX_CPUS: usize = 64;
+
+/// A set of physical CPUs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct CpuMask(pub u64);
+
+impl CpuMask {
+    /// The empty set.
+    pub const NONE: Self = Self(0);
+
+    /// The set of one CPU.
+    #[must_use]
+    pub const fn only(cpu: CpuId) -> Self {
+        Self(1 << cpu.0)
+    }
+
+    /// Whether `cpu` is in the set.
+    #[must_use]
+    pub const fn contains(self, cpu: CpuId) -> bool {
+        self.0 >> cpu.0 & 1 != 0
+    }
+
+    /// This set and `cpu`.
+    #[must_use]
+    pub const fn with(self, cpu: CpuId) -> Self {
+        Self(self.0 | 1 << cpu.0)
+    }
+
+    /// This set without `cpu`.
+    #[must_use]
+    pub const fn without(self, cpu: CpuId) -> Self {
+        Self(self.0 & !(1 << cpu.0))
+    }
+
+    /// Whether no CPU is in the set.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The CPUs in the set, lowest first.
+    pub fn iter(self) -> impl Iterator<Item = CpuId> {
+        (0..MAX_CPUS as u16)
+            .map(CpuId)
+            .filter(move |c| self.contains(*c))
+    }
+}
+
+/// Index of a virtual CPU within its domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct VcpuId(pub u16);
+
+/// System time: nanoseconds since the hypervisor started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct Nanos(pub u64);

@@ -1,0 +1,55 @@
+//! The CPU, and the seams through which the rest reaches it.
+//!
+//! `machine` is the real CPU on bare metal and a stand-in on the host, with the
+//! same functions; pure rooms take the traits below instead, so that a test can
+//! bring its own.
+
+pub mod regs;
+
+#[cfg(target_os = "none")]
+pub mod x86_64;
+#[cfg(target_os = "none")]
+pub use x86_64 as machine;
+
+#[cfg(not(target_os = "none"))]
+pub mod fake;
+#[cfg(not(target_os = "none"))]
+pub use fake as machine;
+
+use crate::addr::{CpuMask, GuestVa, Mfn};
+use core::sync::atomic::AtomicU64;
+
+/// Sees the contents of machine frames that are RAM.
+///
+/// The caller has made sure that the frame is RAM (it has a frame-table entry).
+pub trait FrameMem {
+    /// The frame as 512 words (a page table, say). Guests and hardware may write
+    /// the same words at the same time, hence atomics.
+    fn words(&self, mfn: Mfn) -> &[AtomicU64; 512];
+
+    /// First byte of the frame, for bulk copies. Valid for 4096 bytes.
+    fn bytes(&self, mfn: Mfn) -> *mut u8;
+}
+
+/// When a frame last lost a kind of access that a TLB may still remember.
+/// Compared with each CPU's last flush; see [`Tlb`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct FlushStamp(pub u32);
+
+/// Flushes translation caches, here and on other CPUs.
+///
+/// All calls are synchronous: on return no CPU holds the stale entries.
+pub trait Tlb {
+    /// The stamp to note on a frame whose access is being reduced now.
+    fn now(&self) -> FlushStamp;
+
+    /// Makes sure that no CPU in `cpus` holds an entry that was stale at `stamp`.
+    /// CPUs that flushed since are left alone.
+    fn flush_since(&self, stamp: FlushStamp, cpus: CpuMask);
+
+    /// Flushes everything of guests on `cpus`.
+    fn flush(&self, cpus: CpuMask);
+
+    /// Flushes one page on `cpus`, under every root.
+    fn flush_page(&self, va: GuestVa, cpus: CpuMask);
+}

@@ -1,0 +1,1 @@
+//! Serial console, log ring, rate limiter.

@@ -1,0 +1,1 @@
+//! Event channels as a state machine over ids.

@@ -1,0 +1,1 @@
+//! Grant tables as a state machine over ids and page references.

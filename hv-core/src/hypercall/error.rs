@@ -1,0 +1,76 @@
+//! The one error of hypercalls and its number on the wire.
+//!
+//! Rooms name what went wrong in enums of their own; `From` gathers them here.
+
+/// Why a hypercall failed. Each case becomes exactly one errno.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The caller lacks the right.
+    NotPermitted,
+    /// The object named does not exist.
+    NoEntry,
+    /// No such domain.
+    NoDomain,
+    /// An argument list is too long.
+    TooBig,
+    /// Try again later.
+    Again,
+    /// Out of memory.
+    NoMemory,
+    /// Access to a resource refused (wrong interface version, say).
+    Access,
+    /// A guest address could not be read or written.
+    Fault,
+    /// In use.
+    Busy,
+    /// It exists already.
+    Exists,
+    /// No such device.
+    NoDevice,
+    /// An argument is outside what the interface allows.
+    Invalid,
+    /// No space left in a table.
+    NoSpace,
+    /// No such hypercall or sub-operation.
+    NotImplemented,
+    /// Result does not fit the caller's buffer.
+    NoBuffer,
+    /// Known, and not supported here.
+    NotSupported,
+    /// Value out of range.
+    Range,
+}
+
+impl Error {
+    /// Xen's errno (Linux numbering), positive.
+    ///
+    /// Source: Xen `include/public/errno.h`.
+    #[must_use]
+    pub const fn errno(self) -> u64 {
+        match self {
+            Self::NotPermitted => 1,
+            Self::NoEntry => 2,
+            Self::NoDomain => 3,
+            Self::TooBig => 7,
+            Self::Again => 11,
+            Self::NoMemory => 12,
+            Self::Access => 13,
+            Self::Fault => 14,
+            Self::Busy => 16,
+            Self::Exists => 17,
+            Self::NoDevice => 19,
+            Self::Invalid => 22,
+            Self::NoSpace => 28,
+            Self::Range => 34,
+            Self::NotImplemented => 38,
+            Self::NotSupported => 95,
+            Self::NoBuffer => 105,
+        }
+    }
+
+    /// What the guest sees in `rax`.
+    #[must_use]
+    pub const fn as_rax(self) -> u64 {
+        self.errno().wrapping_neg()
+    }
+}

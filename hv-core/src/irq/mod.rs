@@ -1,0 +1,1 @@
+//! Host interrupt lines and who they are bound to.

@@ -1,0 +1,1 @@
+//! A domain from a pv-image plan.

@@ -1,0 +1,1 @@
+//! Privileged instructions of a PV kernel: decoding and effect.

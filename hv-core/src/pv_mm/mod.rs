@@ -1,0 +1,1 @@
+//! Guest page tables: validated, counted, updated.

@@ -1,0 +1,1 @@
+//! Run states, run queues, policies behind one trait.

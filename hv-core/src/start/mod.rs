@@ -1,0 +1,1 @@
+//! Boot order, one readable list of steps.

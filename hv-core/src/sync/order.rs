@@ -1,0 +1,40 @@
+//! The lock order. A lock may be taken only while every lock already held on this
+//! CPU has a *lower* level; debug builds check it. Two locks of one level: lower
+//! domain id first, and by [`super::Lock::lock_same_level`] only.
+
+/// Level of a lock, outermost first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// A vCPU's state; its CPU holds it for as long as the vCPU runs. Another
+    /// vCPU's state is only ever tried for, never waited for.
+    VcpuState = 0,
+    /// The list of domains.
+    Registry = 1,
+    /// A domain's life: creation, death, its vCPU table.
+    DomainLife = 2,
+    /// A domain's grant table.
+    Grant = 3,
+    /// A domain's event-channel table.
+    Event = 4,
+    /// Routing of host interrupts to domains.
+    Irq = 5,
+    /// One frame being promoted, demoted or updated as a page table.
+    PageTable = 6,
+    /// A domain's memory accounting.
+    DomainPages = 7,
+    /// The hypervisor heap (before the allocator: it grows from it).
+    Heap = 8,
+    /// The frame allocator.
+    FrameAlloc = 9,
+    /// A CPU's run queue.
+    RunQueue = 10,
+    /// A CPU's timer queue.
+    Timer = 11,
+    /// Device registers reached through index/data pairs (IOAPIC, PCI, RTC).
+    Device = 12,
+    /// TLB shoot-down requests.
+    Tlb = 13,
+    /// Console ring and UART: may be taken anywhere.
+    Console = 14,
+}

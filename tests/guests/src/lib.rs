@@ -1,0 +1,2 @@
+//! Tiny PV guests, one question each.
+#![no_std]

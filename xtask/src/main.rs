@@ -1,0 +1,2 @@
+//! Every command of this repository.
+fn main() {}
