@@ -5,8 +5,12 @@
 //! a plain `&mut`. Others may only `try_lock` it, which succeeds exactly while the
 //! vCPU does not run.
 
-use crate::addr::{GuestVa, Mfn};
+use crate::addr::{DomId, GuestVa, Mfn, VcpuId};
 use crate::arch::regs::GuestRegs;
+use crate::mm::shared_page::InfoSlot;
+use crate::sync::{Level, Lock};
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// A guest's exception handler, from the `set_trap_table` hypercall.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +57,7 @@ pub struct VcpuState {
     /// Kernel stack pointer for entries from user mode.
     pub kernel_sp: u64,
     /// Exception handlers by vector.
-    pub traps: [TrapGate; 256],
+    pub traps: Box<[TrapGate; 256]>,
     /// Event upcall.
     pub event_callback: Callback,
     /// Raised when reloading a guest selector faults.
@@ -98,11 +102,92 @@ pub struct VcpuState {
     pub ldt_base: GuestVa,
     /// LDT entries (0: none).
     pub ldt_entries: u16,
+    /// An NMI was delivered and its `iret` hypercall has not come yet.
+    pub nmi_in_progress: bool,
 }
 
-/// A virtual CPU. (The parts others may touch; filled in as the rooms land.)
+impl VcpuState {
+    /// The state of a vCPU nobody has initialised.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            regs: GuestRegs::default(),
+            kernel_mode: true,
+            kernel_root: None,
+            user_root: None,
+            kernel_sp: 0,
+            traps: Box::new([TrapGate::default(); 256]),
+            event_callback: Callback::default(),
+            failsafe_callback: Callback::default(),
+            syscall_callback: Callback::default(),
+            syscall32_callback: Callback::default(),
+            sysenter_callback: Callback::default(),
+            nmi_callback: Callback::default(),
+            pending: None,
+            selectors: [0; 4],
+            fs_base: 0,
+            gs_base_kernel: 0,
+            gs_base_user: 0,
+            task_switched: false,
+            cr2: 0,
+            cr4: 0,
+            xcr0: 3,
+            debug: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
+            iopl: 0,
+            tsc_aux: 0,
+            gdt_frames: [None; 14],
+            gdt_entries: 0,
+            ldt_base: GuestVa(0),
+            ldt_entries: 0,
+            nmi_in_progress: false,
+        }
+    }
+}
+
+impl Default for VcpuState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A virtual CPU: the parts other CPUs may touch.
 #[derive(Debug)]
 pub struct Vcpu {
+    /// Its number within the domain.
+    pub id: VcpuId,
+    /// Its domain's number.
+    pub domain: DomId,
     /// The state its running CPU owns.
-    pub state: crate::sync::Lock<VcpuState>,
+    pub state: Lock<VcpuState>,
+    /// Where its `vcpu_info` is.
+    pub info: InfoSlot,
+    /// Whether `VCPUOP_initialise` (or the builder) gave it a context.
+    pub initialised: AtomicBool,
+    /// An NMI is waiting to be delivered.
+    pub nmi_pending: AtomicBool,
+}
+
+impl Vcpu {
+    /// A vCPU that is down and has no context yet.
+    #[must_use]
+    pub fn new(domain: DomId, id: VcpuId) -> Self {
+        Self {
+            id,
+            domain,
+            state: Lock::new(Level::VcpuState, VcpuState::new()),
+            info: InfoSlot::default(),
+            initialised: AtomicBool::new(false),
+            nmi_pending: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether an event upcall is due: pending and not masked.
+    #[must_use]
+    #[inline]
+    pub fn upcall_due(&self) -> bool {
+        self.info.get().is_some_and(|i| {
+            i.upcall_pending().load(Ordering::Acquire) != 0
+                && i.upcall_mask().load(Ordering::Relaxed) == 0
+        })
+    }
 }

@@ -1,1 +1,3 @@
 //! The host's memory.
+
+pub mod shared_page;
