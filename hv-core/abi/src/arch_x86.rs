@@ -2,7 +2,6 @@
 //!
 //! Source: Xen `include/public/arch-x86/xen.h`, `xen-x86_64.h`, `cpuid.h` and `include/public/xen.h` (VGA console).
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// First address of the hypervisor's range.

@@ -2,7 +2,6 @@
 //!
 //! Source: Xen `include/public/callback.h`.
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Event upcall.

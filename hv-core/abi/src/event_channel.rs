@@ -2,7 +2,6 @@
 //!
 //! Source: Xen `include/public/event_channel.h`.
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Connects to another domain's unbound port.

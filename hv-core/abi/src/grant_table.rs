@@ -2,7 +2,6 @@
 //!
 //! Source: Xen `include/public/grant_table.h`.
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Maps a grant.

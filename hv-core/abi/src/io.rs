@@ -2,7 +2,6 @@
 //!
 //! Source: Xen `include/public/io/{console,xs_wire,ring}.h`. All are written concurrently by both sides.
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of the console's input ring.

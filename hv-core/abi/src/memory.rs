@@ -2,7 +2,6 @@
 //!
 //! Source: Xen `include/public/memory.h`.
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// More frames.

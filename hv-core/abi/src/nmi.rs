@@ -2,7 +2,6 @@
 //!
 //! Source: Xen `include/public/nmi.h`.
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Registers a handler.

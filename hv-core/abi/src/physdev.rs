@@ -2,7 +2,6 @@
 //!
 //! Source: Xen `include/public/physdev.h`.
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Obsolete, does nothing.

@@ -2,7 +2,6 @@
 //!
 //! Source: Xen `include/public/platform.h`.
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version callers must state.

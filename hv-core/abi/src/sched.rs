@@ -2,7 +2,6 @@
 //!
 //! Source: Xen `include/public/sched.h`.
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Gives up the CPU.

@@ -2,7 +2,6 @@
 //!
 //! Source: Xen `include/public/vcpu.h`.
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Sets a new vCPU's context.

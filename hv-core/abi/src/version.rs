@@ -2,7 +2,6 @@
 //!
 //! Source: Xen `include/public/version.h`.
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Major in the high, minor in the low half.

@@ -3,7 +3,6 @@
 //! Source: Xen `include/public/xen.h` (4.17). Every struct names its C counterpart.
 //! Numbers a guest passes are plain constants, not Rust enums: any other value may arrive.
 
-use crate::layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 // Hypercall numbers (rax).
