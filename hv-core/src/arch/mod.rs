@@ -4,7 +4,12 @@
 //! same functions; pure rooms take the traits below instead, so that a test can
 //! bring its own.
 
+pub mod clock;
+pub mod msi;
+pub mod platform;
 pub mod regs;
+pub mod shootdown;
+pub mod vectors;
 
 #[cfg(target_os = "none")]
 pub mod x86_64;

@@ -1,1 +1,3 @@
-//! Clocks and timers.
+//! Clocks.
+pub mod scale;
+pub mod wallclock;
