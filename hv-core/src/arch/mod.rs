@@ -58,3 +58,12 @@ pub trait Tlb {
     /// Flushes one page on `cpus`, under every root.
     fn flush_page(&self, va: GuestVa, cpus: CpuMask);
 }
+
+/// A device's registers of one byte each.
+pub trait ByteRegs {
+    /// Reads register `reg`.
+    fn read(&self, reg: u16) -> u8;
+
+    /// Writes register `reg`.
+    fn write(&self, reg: u16, value: u8);
+}

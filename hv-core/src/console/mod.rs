@@ -1,1 +1,154 @@
 //! Serial console, log ring, rate limiter.
+//!
+//! Three kinds of text pass here: the hypervisor's own lines (`log` macros, prefix
+//! `(OXEN) `), lines that a guest can provoke ([`guest_log`], rate limited) and the
+//! raw bytes of dom0's console ([`guest_write`]). The first two also go to the
+//! ring that `dmesg`-like tools read ([`ring_read`]).
+//!
+//! Does not know domains. Lock: [`Level::Console`], the innermost, so a line may be
+//! logged under any other lock; nothing is called out to while it is held.
+
+mod limit;
+mod logger;
+mod ring;
+pub mod uart;
+
+pub use logger::{Threshold, guest_log, set_clock, set_thresholds};
+
+use crate::arch::machine::UartPort;
+use crate::sync::{Level, Lock, Once};
+use core::fmt::{self, Write};
+use core::sync::atomic::AtomicU8;
+use ring::Ring;
+use uart::Uart;
+
+/// What every line of ours begins with.
+pub const PREFIX: &str = "(OXEN) ";
+
+static RING: ring::Bytes = [const { AtomicU8::new(0) }; ring::SIZE];
+
+static CONSOLE: Lock<Console> = Lock::new(
+    Level::Console,
+    Console {
+        uart: None,
+        ring: Ring::new(&RING),
+    },
+);
+
+/// The configuration in force, for whoever cannot wait for the lock.
+static CONFIG: Once<uart::Config> = Once::new();
+
+/// How often a dying CPU looks at the lock before it goes without.
+const PANIC_PATIENCE: u32 = 10_000_000;
+
+struct Console {
+    uart: Option<Uart<UartPort>>,
+    ring: Ring,
+}
+
+impl Console {
+    /// Bytes to the serial line only.
+    fn transmit(&mut self, bytes: &[u8]) {
+        if let Some(uart) = &mut self.uart {
+            uart.write(bytes);
+        }
+    }
+}
+
+impl Write for Console {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.ring.write(s.as_bytes());
+        self.transmit(s.as_bytes());
+        Ok(())
+    }
+}
+
+/// Brings up the serial line, if `config` asks for one and it is there, sends it
+/// what the ring holds so far, and connects the `log` macros. Answers whether there
+/// is a serial line.
+pub fn init(config: Option<uart::Config>) -> bool {
+    let mut console = CONSOLE.lock();
+    console.uart = config.and_then(|config| {
+        let uart = Uart::start(UartPort::at(config.port)?, &config)?;
+        CONFIG.call_once(|| config);
+        Some(uart)
+    });
+    let Console { uart, ring } = &mut *console;
+    if let Some(uart) = uart {
+        let mut text = [0; 128];
+        let (mut count, mut next) = ring.read(0, &mut text);
+        while count > 0 {
+            uart.write(&text[..count]);
+            (count, next) = ring.read(next, &mut text);
+        }
+    }
+    let found = uart.is_some();
+    drop(console);
+    logger::install();
+    found
+}
+
+/// Sends bytes of dom0's console to the serial line as they are (but a line feed
+/// also returns the carriage).
+pub fn guest_write(bytes: &[u8]) {
+    CONSOLE.lock().transmit(bytes);
+}
+
+/// The next byte that came in on the serial line, if any.
+#[must_use]
+pub fn poll_input() -> Option<u8> {
+    CONSOLE.lock().uart.as_mut()?.read()
+}
+
+/// Whether the serial line raises its interrupt when a byte comes in. Answers the
+/// ISA interrupt it uses, if there is a line.
+pub fn set_input_interrupt(on: bool) -> Option<u8> {
+    CONSOLE.lock().uart.as_mut()?.set_receive_interrupt(on);
+    CONFIG.get().map(|c| c.irq)
+}
+
+/// Copies text of the ring from position `index` on. Answers the number of bytes
+/// copied and the position after them. A position the ring has already forgotten
+/// means the oldest text.
+#[must_use]
+pub fn ring_read(index: u64, buffer: &mut [u8]) -> (usize, u64) {
+    CONSOLE.lock().ring.read(index, buffer)
+}
+
+/// Forgets the ring's text.
+pub fn ring_clear() {
+    CONSOLE.lock().ring.clear();
+}
+
+/// Runs `f` with exclusive access to the console.
+pub(crate) fn with_writer<R>(f: impl FnOnce(&mut dyn Write) -> R) -> R {
+    f(&mut *CONSOLE.lock())
+}
+
+/// Like [`with_writer`] for a dying CPU: if whoever holds the lock does not let go
+/// in time, the text goes past it, to the serial line alone.
+pub fn with_panic_writer<R>(f: impl FnOnce(&mut dyn Write) -> R) -> R {
+    for _ in 0..PANIC_PATIENCE {
+        if let Some(mut console) = CONSOLE.try_lock() {
+            return f(&mut *console);
+        }
+        core::hint::spin_loop();
+    }
+    let uart = CONFIG
+        .get()
+        .and_then(|config| UartPort::at(config.port))
+        .map(Uart::already_started);
+    f(&mut SerialOnly(uart))
+}
+
+/// The serial line without the ring.
+struct SerialOnly(Option<Uart<UartPort>>);
+
+impl Write for SerialOnly {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        if let Some(uart) = &mut self.0 {
+            uart.write(s.as_bytes());
+        }
+        Ok(())
+    }
+}

@@ -1,5 +1,9 @@
 //! The x86-64 CPU and the PC around it.
 
+mod uart_port;
+
+pub use uart_port::UartPort;
+
 use crate::addr::CpuId;
 
 /// The CPU that asks.
