@@ -74,3 +74,26 @@ impl Error {
         self.errno().wrapping_neg()
     }
 }
+
+impl From<crate::event::EventError> for Error {
+    /// Source: what Xen 4.17 answers in each case.
+    fn from(error: crate::event::EventError) -> Self {
+        use crate::event::EventError as E;
+        match error {
+            E::BadVcpu => Self::NoEntry,
+            E::Bound => Self::Exists,
+            E::NoPort | E::ArrayFull => Self::NoSpace,
+            E::NoMemory => Self::NoMemory,
+            E::NotFifo => Self::NotSupported,
+            E::NoPriorities => Self::NotImplemented,
+            E::BadPort
+            | E::BadVirq
+            | E::BadPirq
+            | E::NotForCaller
+            | E::FixedVcpu
+            | E::Dying
+            | E::BadPriority
+            | E::BadControl => Self::Invalid,
+        }
+    }
+}

@@ -27,14 +27,16 @@ pub enum Level {
     Heap = 8,
     /// The frame allocator.
     FrameAlloc = 9,
+    /// A domain's queues of pending events (FIFO interface): interrupt handlers take it.
+    EventQueue = 10,
     /// A CPU's run queue.
-    RunQueue = 10,
+    RunQueue = 11,
     /// A CPU's timer queue.
-    Timer = 11,
+    Timer = 12,
     /// Device registers reached through index/data pairs (IOAPIC, PCI, RTC).
-    Device = 12,
+    Device = 13,
     /// TLB shoot-down requests.
-    Tlb = 13,
+    Tlb = 14,
     /// Console ring and UART: may be taken anywhere.
-    Console = 14,
+    Console = 15,
 }

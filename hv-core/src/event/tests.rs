@@ -1,0 +1,724 @@
+use super::*;
+use crate::addr::Mfn;
+use crate::arch::FrameMem;
+use crate::mm::shared_page::{InfoSlot, InfoWindow, SharedPage};
+use alloc::sync::Arc;
+use core::sync::atomic::AtomicU64;
+use proptest::prelude::*;
+use std::vec;
+
+type Page = Arc<[AtomicU64; 512]>;
+
+fn new_page() -> Page {
+    Arc::new([const { AtomicU64::new(0) }; 512])
+}
+
+struct OnePage<'a>(&'a Page);
+
+impl FrameMem for OnePage<'_> {
+    fn words(&self, _: Mfn) -> &[AtomicU64; 512] {
+        self.0
+    }
+    fn bytes(&self, _: Mfn) -> *mut u8 {
+        Arc::as_ptr(self.0).cast_mut().cast()
+    }
+}
+
+fn view(page: &Page) -> SharedPage {
+    SharedPage::new(&OnePage(page), Mfn::new(1))
+}
+
+/// A guest: its shared_info with the vcpu_infos in it, and the pages of its FIFO.
+struct Guest {
+    info: Page,
+    control: Page,
+    array: Vec<Page>,
+    slots: Vec<InfoSlot>,
+    table: PortTable,
+}
+
+const SEND_FAILED: &str = "send";
+
+impl Guest {
+    fn new(id: u16, vcpus: usize) -> Self {
+        let info = new_page();
+        let slots = (0..vcpus)
+            .map(|n| {
+                let slot = InfoSlot::default();
+                assert!(slot.set(view(&info), n * 64));
+                slot
+            })
+            .collect();
+        Self {
+            info,
+            control: new_page(),
+            array: Vec::new(),
+            slots,
+            table: PortTable::new(DomId(id), vcpus, 16, u32::MAX).unwrap(),
+        }
+    }
+
+    fn fifo(id: u16, vcpus: usize) -> Self {
+        let mut g = Self::new(id, vcpus);
+        for v in 0..vcpus as u32 {
+            let frame = g.frame(&g.control);
+            g.table.init_control(v, v * 128, frame, &g).unwrap();
+        }
+        g.expand(|_| ());
+        g
+    }
+
+    fn frame(&self, page: &Page) -> FifoFrame {
+        FifoFrame {
+            page: view(page),
+            mfn: Mfn::new(1),
+        }
+    }
+
+    fn expand(&mut self, each: impl FnMut(Delivery)) {
+        self.array.push(new_page());
+        let frame = self.frame(self.array.last().unwrap());
+        self.table.expand_array(frame, &*self, each).unwrap();
+    }
+
+    fn word(&self, port: u32) -> AtomicWord {
+        AtomicWord(view(&self.array[0]), port as usize * 4)
+    }
+
+    fn upcall(&self, vcpu: usize) -> bool {
+        self.slots[vcpu]
+            .get()
+            .unwrap()
+            .upcall_pending()
+            .swap(0, Ordering::SeqCst)
+            != 0
+    }
+
+    /// What a guest does in its upcall: the ports it finds, most urgent first. Like
+    /// Linux it takes an event off its queue even when it is masked by now.
+    fn consume(&self, vcpu: usize) -> Vec<u32> {
+        let mut found = Vec::new();
+        let control = view(&self.control);
+        let base = vcpu * 128;
+        let mut heads = [0; 16];
+        let mut steps = 0;
+        let mut ready = 0;
+        while self.upcall(vcpu) {
+            loop {
+                ready |= control.u32_at(base).swap(0, Ordering::SeqCst);
+                if ready == 0 {
+                    break;
+                }
+                steps += 1;
+                assert!(steps < 10_000, "queue does not end");
+                let priority = ready.trailing_zeros() as usize;
+                let mut port = heads[priority];
+                if port == 0 {
+                    port = control
+                        .u32_at(base + 8 + 4 * priority)
+                        .load(Ordering::SeqCst);
+                }
+                let word = self.word(port);
+                let old = word
+                    .get()
+                    .fetch_and(!(fifo::LINKED | 0x1ffff), Ordering::SeqCst);
+                heads[priority] = old & 0x1ffff;
+                if heads[priority] == 0 {
+                    ready &= !(1 << priority);
+                }
+                if old & fifo::PENDING != 0 && old & fifo::MASKED == 0 {
+                    word.get().fetch_and(!fifo::PENDING, Ordering::SeqCst);
+                    found.push(port);
+                }
+            }
+        }
+        found
+    }
+
+    fn send(&self, port: u32) -> Delivery {
+        match self.table.send(port, self).expect(SEND_FAILED) {
+            Sent::Local(d) => d,
+            Sent::Remote { .. } | Sent::Dropped => Delivery::NONE,
+        }
+    }
+
+    fn mask(&self, port: u32) -> &AtomicU64 {
+        &self.info[(2560 + port as usize / 64 * 8) / 8]
+    }
+
+    fn pending(&self, port: u32) -> bool {
+        self.table.is_pending(port, self).unwrap()
+    }
+}
+
+struct AtomicWord(SharedPage, usize);
+
+impl AtomicWord {
+    fn get(&self) -> &AtomicU32 {
+        self.0.u32_at(self.1)
+    }
+}
+
+impl Receiver for Guest {
+    fn shared_info(&self) -> SharedPage {
+        view(&self.info)
+    }
+    fn vcpu_info(&self, vcpu: VcpuId) -> Option<InfoWindow> {
+        self.slots.get(usize::from(vcpu.0))?.get()
+    }
+}
+
+impl HasPorts for Guest {
+    fn ports(&self) -> &PortTable {
+        &self.table
+    }
+}
+
+fn alone(_: DomId) -> Option<&'static PortTable> {
+    None
+}
+
+#[test]
+fn ports_start_at_one_and_the_lowest_free_is_next() {
+    let g = Guest::new(1, 2);
+    assert_eq!(g.table.bind_ipi(0), Ok(Port(1)));
+    assert_eq!(g.table.bind_ipi(1), Ok(Port(2)));
+    assert_eq!(g.table.bind_virq(0, 1), Ok(Port(3)));
+    let closed = g.table.close(2, &g, alone).unwrap();
+    assert_eq!(closed, Closed { pirq: None });
+    assert_eq!(g.table.alloc_unbound(DomId(0)), Ok(Port(2)));
+    assert_eq!(g.table.open_ports(), 3);
+}
+
+#[test]
+fn errors_of_binding() {
+    let g = Guest::new(1, 2);
+    let t = &g.table;
+    assert_eq!(t.bind_ipi(2), Err(EventError::BadVcpu));
+    assert_eq!(t.bind_virq(24, 0), Err(EventError::BadVirq));
+    assert_eq!(t.bind_virq(3, 1), Err(EventError::BadVirq));
+    assert_eq!(t.bind_virq(0, 2), Err(EventError::BadVcpu));
+    for n in 0..24 {
+        t.bind_virq(n, 0).unwrap();
+        assert_eq!(t.bind_virq(n, 0), Err(EventError::Bound));
+    }
+    assert_eq!(t.bind_pirq(16), Err(EventError::BadPirq));
+    let pirq = t.bind_pirq(15).unwrap();
+    assert_eq!(t.bind_pirq(15), Err(EventError::Bound));
+    assert_eq!(t.send(pirq.0, &g), Err(EventError::BadPort));
+    assert_eq!(t.send(0, &g), Err(EventError::BadPort));
+    assert_eq!(t.send(1, &g), Err(EventError::BadPort));
+    assert_eq!(t.send(u32::MAX, &g), Err(EventError::BadPort));
+    // Port 1 is VIRQ_TIMER of vCPU 0, port 4 a global one.
+    assert_eq!(t.bind_vcpu(1, 1), Err(EventError::FixedVcpu));
+    assert_eq!(t.bind_vcpu(1, 2), Err(EventError::BadVcpu));
+    assert_eq!(t.bind_vcpu(4, 1), Ok(None));
+    assert_eq!(t.bind_vcpu(pirq.0, 1), Ok(Some(15)));
+    assert_eq!(t.bind_vcpu(60, 1), Err(EventError::BadPort));
+    assert_eq!(t.set_priority(1, 0), Err(EventError::NoPriorities));
+    assert_eq!(t.close(63, &g, alone), Err(EventError::BadPort));
+    assert_eq!(t.status(63).unwrap().binding, Binding::Closed);
+    assert_eq!(t.status(64), Err(EventError::BadPort));
+    assert_eq!(t.close(pirq.0, &g, alone), Ok(Closed { pirq: Some(15) }));
+    assert!(t.bind_pirq(15).is_ok());
+    t.set_dying();
+    assert_eq!(t.bind_ipi(0), Err(EventError::Dying));
+}
+
+#[test]
+fn the_port_limit_holds() {
+    let g = Guest {
+        table: PortTable::new(DomId(1), 1, 0, 100).unwrap(),
+        ..Guest::new(1, 1)
+    };
+    for n in 1..=100 {
+        assert_eq!(g.table.bind_ipi(0), Ok(Port(n)));
+    }
+    assert_eq!(g.table.bind_ipi(0), Err(EventError::NoPort));
+    let _ = g.table.close(77, &g, alone).unwrap();
+    assert_eq!(g.table.bind_ipi(0), Ok(Port(77)));
+    assert_eq!(g.table.bind_ipi(0), Err(EventError::NoPort));
+}
+
+#[test]
+fn two_level_ports_end_at_4095() {
+    let g = Guest::new(1, 1);
+    for n in 1..4096 {
+        assert_eq!(g.table.bind_ipi(0), Ok(Port(n)));
+    }
+    assert_eq!(g.table.bind_ipi(0), Err(EventError::NoPort));
+    assert!(g.send(4095).kick.is_some());
+    assert_eq!(g.info[1].load(Ordering::Relaxed), 1 << 63);
+}
+
+#[test]
+fn two_level_delivery() {
+    let g = Guest::new(1, 2);
+    let port = g.table.bind_ipi(1).unwrap();
+    let first = Delivery {
+        kick: Some(VcpuId(1)),
+        raised: Some(port),
+    };
+    assert_eq!(g.send(port.0), first);
+    assert!(g.pending(port.0));
+    assert_eq!(g.send(port.0), Delivery::NONE);
+    // Masked: pending but nobody is told, until it is unmasked.
+    g.info[256].store(0, Ordering::Relaxed);
+    g.info[9].store(0, Ordering::Relaxed);
+    assert!(g.upcall(1));
+    g.mask(port.0).fetch_or(1 << port.0, Ordering::Relaxed);
+    let masked = Delivery {
+        kick: None,
+        raised: Some(port),
+    };
+    assert_eq!(g.send(port.0), masked);
+    assert!(g.table.is_masked(port.0, &g).unwrap());
+    let unmasked = Delivery {
+        kick: Some(VcpuId(1)),
+        raised: None,
+    };
+    assert_eq!(g.table.unmask(port.0, &g), Ok(unmasked));
+    assert_eq!(g.table.unmask(port.0, &g), Ok(Delivery::NONE));
+    // A second port while the upcall is still pending: no second kick.
+    let other = g.table.bind_ipi(1).unwrap();
+    assert_eq!(g.send(other.0).kick, None);
+}
+
+#[test]
+fn interdomain_connects_sends_and_closes() {
+    let a = Guest::new(0, 1);
+    let b = Guest::new(5, 2);
+    let there = b.table.alloc_unbound(DomId(0)).unwrap();
+    assert_eq!(b.table.send(there.0, &b), Ok(Sent::Dropped));
+    assert_eq!(
+        b.table.bind_interdomain(&a.table, there.0, &b),
+        Err(EventError::NotForCaller)
+    );
+    assert_eq!(
+        a.table.bind_interdomain(&b.table, 64, &a),
+        Err(EventError::BadPort)
+    );
+    let (here, d) = a.table.bind_interdomain(&b.table, there.0, &a).unwrap();
+    assert_eq!(d.kick, Some(VcpuId(0)));
+    assert!(a.pending(here.0));
+    assert_eq!(
+        a.table.bind_interdomain(&b.table, there.0, &a),
+        Err(EventError::NotForCaller)
+    );
+    let _ = b.table.bind_vcpu(there.0, 1).unwrap();
+    let Ok(Sent::Remote { domain, port }) = a.table.send(here.0, &a) else {
+        panic!();
+    };
+    assert_eq!((domain, port), (DomId(5), there));
+    let d = b.table.receive(port, DomId(0), here.0, &b);
+    assert_eq!(d.kick, Some(VcpuId(1)));
+    assert_eq!(b.table.receive(port, DomId(7), here.0, &b), Delivery::NONE);
+    let _ = a
+        .table
+        .close(here.0, &a, |d| (d == DomId(5)).then_some(&b))
+        .unwrap();
+    assert_eq!(b.table.receive(port, DomId(0), here.0, &b), Delivery::NONE);
+    assert!(!a.pending(here.0));
+    assert_eq!(
+        b.table.status(there.0).unwrap().binding,
+        Binding::Unbound { remote: DomId(0) }
+    );
+    let (_, _) = a.table.bind_interdomain(&b.table, there.0, &a).unwrap();
+    assert_eq!(b.table.status(there.0).unwrap().vcpu, VcpuId(1));
+}
+
+#[test]
+fn loopback() {
+    let g = Guest::new(3, 1);
+    let far = g.table.alloc_unbound(DomId(3)).unwrap();
+    let (near, _) = g.table.bind_interdomain(&g.table, far.0, &g).unwrap();
+    let Ok(Sent::Remote { domain, port }) = g.table.send(near.0, &g) else {
+        panic!();
+    };
+    assert_eq!((domain, port), (DomId(3), far));
+    let _ = g.table.close(far.0, &g, alone).unwrap();
+    assert_eq!(
+        g.table.status(near.0).unwrap().binding,
+        Binding::Unbound { remote: DomId(3) }
+    );
+}
+
+#[test]
+fn interrupts_reach_their_port() {
+    let g = Guest::new(0, 2);
+    assert_eq!(g.table.set_virq(VcpuId(1), Virq::TIMER, &g), Delivery::NONE);
+    let timer = g.table.bind_virq(0, 1).unwrap();
+    assert_eq!(
+        g.table.set_virq(VcpuId(1), Virq::TIMER, &g),
+        Delivery {
+            kick: Some(VcpuId(1)),
+            raised: Some(timer)
+        }
+    );
+    assert_eq!(g.table.set_virq(VcpuId(0), Virq::TIMER, &g), Delivery::NONE);
+    let console = g.table.bind_virq(2, 0).unwrap();
+    let _ = g.table.bind_vcpu(console.0, 1).unwrap();
+    let _ = g.upcall(1);
+    g.info[9].store(0, Ordering::Relaxed);
+    assert_eq!(
+        g.table.set_virq(VcpuId(0), Virq::CONSOLE, &g).kick,
+        Some(VcpuId(1))
+    );
+    let _ = g.table.close(console.0, &g, alone).unwrap();
+    assert_eq!(
+        g.table.set_virq(VcpuId(0), Virq::CONSOLE, &g),
+        Delivery::NONE
+    );
+    let line = g.table.bind_pirq(4).unwrap();
+    assert_eq!(g.table.pirq_port(4), Some(line));
+    assert_eq!(g.table.set_pirq(4, &g).raised, Some(line));
+    assert_eq!(g.table.set_pirq(99, &g), Delivery::NONE);
+}
+
+#[test]
+fn a_vcpu_without_info_keeps_its_events_for_later() {
+    let g = Guest::new(1, 2);
+    let lost = Guest {
+        slots: vec![],
+        ..Guest::new(1, 2)
+    };
+    let port = lost.table.bind_ipi(0).unwrap();
+    assert_eq!(lost.send(port.0).kick, None);
+    assert!(lost.pending(port.0));
+    let slot = InfoSlot::default();
+    assert!(!vcpu_info::register(&slot, view(&g.info), 4096 - 56));
+    assert!(slot.get().is_none());
+    assert!(vcpu_info::register(&slot, view(&g.info), 4096 - 64));
+    let info = slot.get().unwrap();
+    assert_eq!(info.upcall_mask().load(Ordering::Relaxed), 1);
+    assert_eq!(info.upcall_pending().load(Ordering::Relaxed), 1);
+    assert_eq!(info.pending_sel().load(Ordering::Relaxed), u64::MAX);
+    info.cr2().store(77, Ordering::Relaxed);
+    info.upcall_mask().store(0, Ordering::Relaxed);
+    assert!(vcpu_info::register(&slot, view(&g.info), 1024));
+    let moved = slot.get().unwrap();
+    assert_eq!(moved.cr2().load(Ordering::Relaxed), 77);
+    assert_eq!(moved.upcall_mask().load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn fifo_errors() {
+    let g = Guest::new(1, 1);
+    let t = &g.table;
+    let frame = || g.frame(&g.control);
+    let expand = t.expand_array(frame(), &g, |_| ());
+    assert_eq!(expand.unwrap_err().0, EventError::NotFifo);
+    let bad = |v, o| t.init_control(v, o, frame(), &g).unwrap_err().0;
+    assert_eq!(bad(1, 0), EventError::BadVcpu);
+    assert_eq!(bad(0, 4), EventError::BadControl);
+    assert_eq!(bad(0, 4096 - 64), EventError::BadControl);
+    assert!(!t.is_fifo());
+    t.init_control(0, 4096 - 72, frame(), &g).unwrap();
+    assert_eq!(bad(0, 0), EventError::BadControl);
+    let port = t.bind_ipi(0).unwrap().0;
+    assert_eq!(t.set_priority(port, 16), Err(EventError::BadPriority));
+    assert_eq!(t.set_priority(port, 15), Ok(()));
+    assert_eq!(t.status(port).unwrap().priority, 15);
+    for _ in 0..128 {
+        t.expand_array(frame(), &g, |_| ()).unwrap();
+    }
+    let full = t.expand_array(frame(), &g, |_| ());
+    assert_eq!(full.unwrap_err().0, EventError::ArrayFull);
+    assert_eq!(t.close_some(1, &g, alone, |_| ()), Reset::Done);
+    assert_eq!(t.end_fifo().unwrap().into_frames().count(), 129);
+    assert!(!t.is_fifo());
+}
+
+#[test]
+fn fifo_keeps_order_and_priority() {
+    let g = Guest::fifo(1, 1);
+    let ports: Vec<u32> = (0..5).map(|_| g.table.bind_ipi(0).unwrap().0).collect();
+    g.table.set_priority(ports[3], 0).unwrap();
+    assert_eq!(g.send(ports[2]).kick, Some(VcpuId(0)));
+    for p in [4, 0, 3, 1] {
+        assert_eq!(g.send(ports[p]).kick, None);
+    }
+    let order = [3, 2, 4, 0, 1].map(|p| ports[p]);
+    assert_eq!(g.consume(0), order);
+    assert_eq!(g.send(ports[1]).kick, Some(VcpuId(0)));
+    assert_eq!(g.consume(0), [ports[1]]);
+}
+
+#[test]
+fn fifo_raises_what_came_before_its_word() {
+    let mut g = Guest::new(1, 1);
+    let early = g.table.bind_ipi(0).unwrap().0;
+    let _ = g.send(early);
+    assert!(g.upcall(0));
+    let frame = g.frame(&g.control);
+    g.table.init_control(0, 0, frame, &g).unwrap();
+    let late = g.table.bind_ipi(0).unwrap().0;
+    assert_eq!(g.send(late), Delivery::NONE);
+    let mut told = Vec::new();
+    g.expand(|d| told.push(d));
+    assert_eq!(told.len(), 2);
+    assert_eq!(g.consume(0), [early, late]);
+}
+
+#[test]
+fn a_closed_port_still_queued_is_not_given_out() {
+    let g = Guest::fifo(1, 1);
+    let port = g.table.bind_ipi(0).unwrap().0;
+    let _ = g.send(port);
+    let _ = g.table.close(port, &g, alone).unwrap();
+    assert_eq!(g.table.bind_ipi(0), Ok(Port(2)));
+    assert_eq!(g.consume(0), []);
+    assert_eq!(g.table.bind_ipi(0), Ok(Port(1)));
+}
+
+#[test]
+fn a_reset_closes_in_steps() {
+    let a = Guest::new(0, 1);
+    let b = Guest::new(1, 1);
+    for _ in 0..10 {
+        let far = b.table.alloc_unbound(DomId(0)).unwrap();
+        let _ = a.table.bind_interdomain(&b.table, far.0, &a).unwrap();
+    }
+    let line = b.table.bind_pirq(3).unwrap();
+    let mut lines = Vec::new();
+    let mut rounds = 1;
+    while b
+        .table
+        .close_some(4, &b, |_| Some(&a), |c| lines.extend(c.pirq))
+        == Reset::More
+    {
+        rounds += 1;
+    }
+    assert_eq!((rounds, lines), (3, vec![3]));
+    assert_eq!(b.table.open_ports(), 0);
+    assert_eq!(b.table.status(line.0).unwrap().binding, Binding::Closed);
+    for port in 1..=10 {
+        assert_eq!(
+            a.table.status(port).unwrap().binding,
+            Binding::Unbound { remote: DomId(1) },
+        );
+    }
+}
+
+fn cases(n: u32) -> ProptestConfig {
+    let cases = if cfg!(miri) { 4 } else { n };
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum FifoAct {
+    Send(u32),
+    Mask(u32),
+    Unmask(u32),
+    Priority(u32, u32),
+    Move(u32, u32),
+    Consume(usize),
+    Scribble(u32, u32),
+}
+
+fn fifo_act() -> impl Strategy<Value = FifoAct> {
+    prop_oneof![
+        6 => (1..9u32).prop_map(FifoAct::Send),
+        1 => (1..9u32).prop_map(FifoAct::Mask),
+        2 => (1..9u32).prop_map(FifoAct::Unmask),
+        1 => (1..9u32, 0..16u32).prop_map(|(p, n)| FifoAct::Priority(p, n)),
+        1 => (1..9u32, 0..3u32).prop_map(|(p, v)| FifoAct::Move(p, v)),
+        2 => (0..3usize).prop_map(FifoAct::Consume),
+    ]
+}
+
+/// Eight ports of a FIFO guest with three vCPUs, all movable.
+fn fifo_guest() -> (Guest, Guest) {
+    let g = Guest::fifo(1, 3);
+    let peer = Guest::new(2, 1);
+    for _ in 0..8 {
+        let port = g.table.alloc_unbound(DomId(2)).unwrap();
+        let (p, _) = peer
+            .table
+            .bind_interdomain(&g.table, port.0, &peer)
+            .unwrap();
+        assert_eq!(p, port);
+    }
+    (g, peer)
+}
+
+fn apply(g: &Guest, act: &FifoAct) {
+    match *act {
+        FifoAct::Send(p) => {
+            let _ = g.table.receive(Port(p), DomId(2), p, g);
+        }
+        FifoAct::Mask(p) => {
+            g.word(p).get().fetch_or(fifo::MASKED, Ordering::SeqCst);
+        }
+        FifoAct::Unmask(p) => {
+            let _ = g.table.unmask(p, g).unwrap();
+        }
+        FifoAct::Priority(p, n) => g.table.set_priority(p, n).unwrap(),
+        FifoAct::Move(p, v) => {
+            let _ = g.table.bind_vcpu(p, v).unwrap();
+        }
+        FifoAct::Consume(v) => {
+            let _ = g.consume(v);
+        }
+        FifoAct::Scribble(at, value) => {
+            g.word(at % 1024).get().store(value, Ordering::SeqCst);
+            let place = (at % 128 * 4) as usize;
+            view(&g.control)
+                .u32_at(place)
+                .store(value, Ordering::SeqCst);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    /// Whatever the order of sends, masks, moves and upcalls: once every vCPU has
+    /// taken its upcalls, no port is pending, unmasked and forgotten.
+    #[test]
+    fn fifo_loses_no_event(acts in prop::collection::vec(fifo_act(), 1..120)) {
+        let (g, _peer) = fifo_guest();
+        for act in &acts {
+            apply(&g, act);
+        }
+        for v in 0..3 {
+            let _ = g.consume(v);
+        }
+        for port in 1..9 {
+            let word = g.word(port).get().load(Ordering::SeqCst);
+            let deliverable = word & (fifo::PENDING | fifo::MASKED) == fifo::PENDING;
+            prop_assert!(!deliverable, "port {} lost: {:#x}", port, word);
+            prop_assert_eq!(word & fifo::LINKED, 0);
+        }
+    }
+
+    /// A guest that scribbles over words and heads only confuses itself.
+    #[test]
+    fn fifo_survives_scribbling(
+        acts in prop::collection::vec(
+            prop_oneof![
+                fifo_act().prop_filter("the model guest follows links",
+                    |a| !matches!(a, FifoAct::Consume(_))),
+                (any::<u32>(), any::<u32>()).prop_map(|(a, v)| FifoAct::Scribble(a, v)),
+            ], 1..120),
+    ) {
+        let (g, _peer) = fifo_guest();
+        for act in &acts {
+            apply(&g, act);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum BindAct {
+    Unbound(usize, u16),
+    Connect(usize, usize, u32),
+    Virq(usize, u32, u32),
+    Pirq(usize, u32),
+    Ipi(usize, u32),
+    Move(usize, u32, u32),
+    Close(usize, u32),
+}
+
+fn bind_act() -> impl Strategy<Value = BindAct> {
+    let dom = 0..2usize;
+    let port = 0..70u32;
+    prop_oneof![
+        (dom.clone(), 0..3u16).prop_map(|(d, r)| BindAct::Unbound(d, r)),
+        (dom.clone(), dom.clone(), 0..12u32).prop_map(|(d, r, p)| BindAct::Connect(d, r, p)),
+        (dom.clone(), 0..25u32, 0..3u32).prop_map(|(d, n, v)| BindAct::Virq(d, n, v)),
+        (dom.clone(), 0..17u32).prop_map(|(d, n)| BindAct::Pirq(d, n)),
+        (dom.clone(), 0..3u32).prop_map(|(d, v)| BindAct::Ipi(d, v)),
+        (dom.clone(), port.clone(), 0..3u32).prop_map(|(d, p, v)| BindAct::Move(d, p, v)),
+        (dom, port).prop_map(|(d, p)| BindAct::Close(d, p)),
+    ]
+}
+
+fn check_table(g: &Guest, all: &[Guest]) {
+    let mut open = 0;
+    for port in 0..128 {
+        let Ok(channel) = g.table.status(port) else {
+            break;
+        };
+        open += u32::from(channel.binding != Binding::Closed);
+        match channel.binding {
+            Binding::Interdomain { remote, port: far } => {
+                let peer = all[usize::from(remote.0)].table.status(far.0).unwrap();
+                let back = Binding::Interdomain {
+                    remote: g.table.owner(),
+                    port: Port(port),
+                };
+                assert_eq!(peer.binding, back);
+            }
+            Binding::Virq(n) => {
+                let virq = Virq::from_guest(n).unwrap();
+                let home = if virq.is_global() {
+                    VcpuId(0)
+                } else {
+                    channel.vcpu
+                };
+                assert_eq!(g.table.virq_port(home, virq), Some(Port(port)));
+            }
+            Binding::Pirq(n) => assert_eq!(g.table.pirq_port(n), Some(Port(port))),
+            Binding::Closed => assert_eq!(channel, Channel::CLOSED),
+            Binding::Unbound { .. } | Binding::Ipi => {}
+        }
+    }
+    assert_eq!(open, g.table.open_ports());
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    /// Bindings stay symmetric whatever two domains do.
+    #[test]
+    fn bindings_stay_consistent(acts in prop::collection::vec(bind_act(), 1..100)) {
+        let all = [Guest::new(0, 2), Guest::new(1, 2)];
+        let find = |d: DomId| all.get(usize::from(d.0));
+        for act in acts {
+            match act {
+                BindAct::Unbound(d, r) => drop(all[d].table.alloc_unbound(DomId(r))),
+                BindAct::Connect(d, r, p) => {
+                    let _ = all[d].table.bind_interdomain(&all[r].table, p, &all[d]);
+                }
+                BindAct::Virq(d, n, v) => drop(all[d].table.bind_virq(n, v)),
+                BindAct::Pirq(d, n) => drop(all[d].table.bind_pirq(n)),
+                BindAct::Ipi(d, v) => drop(all[d].table.bind_ipi(v)),
+                BindAct::Move(d, p, v) => drop(all[d].table.bind_vcpu(p, v)),
+                BindAct::Close(d, p) => drop(all[d].table.close(p, &all[d], find)),
+            }
+            for g in &all {
+                check_table(g, &all);
+            }
+        }
+    }
+}
+
+#[test]
+fn records_pack_and_unpack() {
+    let bindings = [
+        Binding::Unbound {
+            remote: DomId(0x7fef),
+        },
+        Binding::Interdomain {
+            remote: DomId(9),
+            port: Port(131_071),
+        },
+        Binding::Pirq(4095),
+        Binding::Virq(23),
+        Binding::Ipi,
+    ];
+    for binding in bindings {
+        let channel = Channel {
+            binding,
+            vcpu: VcpuId(8191),
+            priority: 15,
+        };
+        assert_eq!(Channel::unpack(channel.pack()), channel);
+    }
+    assert_eq!(Channel::CLOSED.pack(), 0);
+}
