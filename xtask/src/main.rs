@@ -1,2 +1,62 @@
-//! Every command of this repository.
-fn main() {}
+//! Every command of this repository: `cargo xtask <verb>`.
+//!
+//! A verb is one file with a clap argument struct and one `run` function; what several verbs share
+//! (processes, packages, the initramfs, QEMU) has a file of its own below them.
+
+mod build;
+mod cpio;
+mod dom0;
+mod image;
+mod initramfs;
+mod modules;
+mod packages;
+mod paths;
+mod process;
+mod qemu;
+mod run;
+mod serial;
+mod setup;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Every command of this repository",
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Gets what the other verbs need: the bare-metal target, tools, kernels (they do it themselves)
+    Setup(setup::Args),
+    /// Compiles the hypervisor to target/oxen/oxen.elf
+    Build(build::Args),
+    /// Writes dom0's kernel and initramfs to target/oxen/
+    Initramfs(initramfs::Args),
+    /// Writes the bootable ISO (BIOS and UEFI, through GRUB)
+    Image(image::Args),
+    /// Boots the machine in QEMU: a dom0 shell on the serial console, or a script
+    Run(run::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::Setup(args) => setup::run(&args),
+        Verb::Build(args) => build::run(&args),
+        Verb::Initramfs(args) => initramfs::run(&args),
+        Verb::Image(args) => image::run(&args),
+        Verb::Run(args) => run::run(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

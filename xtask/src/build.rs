@@ -1,0 +1,56 @@
+//! `build`: the hypervisor, compiled and checked for size.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::setup::{self, Need};
+use crate::{paths, process};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Without optimisation and with debug assertions
+    #[arg(long)]
+    debug: bool,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let file = hypervisor(args.debug)?;
+    println!(
+        "{} ({} KiB)",
+        paths::shown(&file),
+        file.metadata()?.len() / 1024
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Compiles the hypervisor; returns the bootable file.
+///
+/// # Errors
+/// When it does not compile.
+pub fn hypervisor(debug: bool) -> Result<PathBuf> {
+    setup::ensure(&[Need::Target])?;
+    let mut cargo = process::cargo();
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "oxen-boot",
+        "--bin",
+        "oxen",
+    ]);
+    cargo.args(["--target", setup::BARE_METAL]);
+    if !debug {
+        cargo.arg("--release");
+    }
+    process::run(&mut cargo)?;
+    let profile = if debug { "debug" } else { "release" };
+    let built = paths::cargo_target()
+        .join(setup::BARE_METAL)
+        .join(profile)
+        .join("oxen");
+    let file = paths::cache()?.join("oxen.elf");
+    std::fs::copy(&built, &file).with_context(|| format!("cannot copy {}", built.display()))?;
+    Ok(file)
+}
