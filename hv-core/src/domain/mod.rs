@@ -2,6 +2,7 @@
 //!
 //! Locks: [`registry`] at `Level::Registry`; each table at its own level.
 
+pub mod pages;
 pub mod registry;
 pub mod vcpu;
 

@@ -1,7 +1,280 @@
-//! The host's memory.
+//! The host's memory: frames, who has them, and how their contents are reached.
+//!
+//! Knows domains by number only. [`Mm`] bundles the frame records, the allocator,
+//! the machine-to-physical table and the seams to the CPU; the hypervisor has one,
+//! tests make small ones.
+//!
+//! **Reaching guest memory.** The hypervisor never follows a guest's virtual address
+//! with the MMU. It walks the guest's page tables in software and reaches frames
+//! through its own view of RAM ([`crate::arch::FrameMem`]). Such a walk takes no
+//! references; it counts as a TLB entry that lives until the CPU next answers TLB
+//! requests (opens interrupts, or waits for a lock). That is sound because a frame
+//! that loses an access is stamped, and before it is used in a way that the old
+//! access could spoil (another type, another owner) every CPU that has not flushed
+//! since is made to, synchronously ([`crate::arch::Tlb::flush_since`]).
+//!
+//! Locks: see [`frame_table`] and [`frame_alloc`].
 
+pub mod account;
+pub mod frame_alloc;
+pub mod frame_table;
+pub mod guest_copy;
 pub mod heap;
 pub mod layout;
+pub mod m2p;
 pub mod memory_map;
+pub mod page_ref;
 pub mod ranges;
 pub mod shared_page;
+#[cfg(test)]
+pub mod testing;
+
+use crate::addr::{DomId, Mfn};
+use crate::arch::{FrameMem, Tlb};
+use account::{Accounts, OverLimit};
+use core::sync::atomic::{AtomicU64, Ordering};
+use frame_alloc::{FrameAlloc, Request};
+use frame_table::{CountWord, Frame, FrameTable};
+use m2p::M2p;
+
+/// First L4 slot of the hypervisor's range. Source: Xen `include/public/arch-x86/xen-x86_64.h`.
+pub const FIRST_HYPERVISOR_SLOT: usize = 256;
+/// L4 slots of the hypervisor's range.
+pub const HYPERVISOR_SLOTS: usize = 16;
+
+/// The host's memory.
+#[derive(Debug)]
+pub struct Mm<M, T> {
+    /// One record a frame.
+    pub frames: FrameTable,
+    /// Free frames.
+    pub alloc: FrameAlloc,
+    /// Machine to pseudo-physical.
+    pub m2p: M2p,
+    /// The view of RAM.
+    pub mem: M,
+    /// Flushing.
+    pub tlb: T,
+    /// Frames by domain.
+    pub accounts: Accounts,
+    /// Frames claimed by all domains together.
+    claimed: AtomicU64,
+    /// What every guest L4 holds in the hypervisor's slots.
+    hypervisor_slots: [AtomicU64; HYPERVISOR_SLOTS],
+}
+
+/// Why a domain got no frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllocError {
+    /// It has all it may have.
+    OverLimit,
+    /// The host has none that fit.
+    NoMemory,
+    /// The domain does not exist.
+    NoDomain,
+}
+
+impl From<OverLimit> for AllocError {
+    fn from(_: OverLimit) -> Self {
+        Self::OverLimit
+    }
+}
+
+impl<M: FrameMem, T: Tlb> Mm<M, T> {
+    /// A host without free memory yet.
+    #[must_use]
+    pub const fn new(frames: FrameTable, m2p: M2p, mem: M, tlb: T) -> Self {
+        Self {
+            frames,
+            alloc: FrameAlloc::new(),
+            m2p,
+            mem,
+            tlb,
+            accounts: Accounts::new(),
+            claimed: AtomicU64::new(0),
+            hypervisor_slots: [const { AtomicU64::new(0) }; HYPERVISOR_SLOTS],
+        }
+    }
+
+    /// Gives unused RAM to the allocator. Its records must be there, all zero.
+    ///
+    /// # Panics
+    /// If a frame has no record.
+    pub fn add_ram(&self, first: Mfn, count: u64) {
+        for n in 0..count {
+            self.m2p.clear(first.offset(n));
+        }
+        self.alloc.add_ram(&self.frames, first, count);
+    }
+
+    /// Marks RAM that the hypervisor has kept since boot (its image, early tables).
+    /// Its records must be there, all zero.
+    ///
+    /// # Panics
+    /// If a frame has no record.
+    pub fn keep_ram(&self, first: Mfn, count: u64) {
+        for n in 0..count {
+            self.m2p.clear(first.offset(n));
+            self.frames
+                .get(first.offset(n))
+                .expect("kept RAM has records")
+                .reset(CountWord::used(DomId::INVALID, 1, false, true));
+        }
+    }
+
+    /// Gives RAM kept since boot to `owner` as ordinary memory with one reference (an
+    /// initial ramdisk, donated in place). The contents stay.
+    ///
+    /// # Panics
+    /// If a frame was not kept.
+    pub fn donate_kept(&self, first: Mfn, count: u64, owner: DomId) {
+        for n in 0..count {
+            let frame = self.record(first.offset(n));
+            assert!(frame.owner() == DomId::INVALID && frame.count().refs() == 1);
+            frame.reset(CountWord::used(owner, 1, true, false));
+        }
+        self.accounts.open(owner).charge_always(count);
+    }
+
+    /// Gives RAM kept since boot to the allocator.
+    ///
+    /// # Panics
+    /// If a frame was not kept.
+    pub fn free_kept(&self, first: Mfn, count: u64) {
+        for n in 0..count {
+            self.free_hypervisor(first.offset(n), 0);
+        }
+    }
+
+    /// The record of a frame known to have one.
+    ///
+    /// # Panics
+    /// If it has none.
+    #[inline]
+    pub fn record(&self, mfn: Mfn) -> &Frame {
+        self.frames.get(mfn).expect("the frame has a record")
+    }
+
+    /// Sets what guest L4 tables hold in slot `FIRST_HYPERVISOR_SLOT + n`, from the
+    /// next promotion on. Boot sets these before the first guest.
+    ///
+    /// # Panics
+    /// If `n` is not below [`HYPERVISOR_SLOTS`].
+    pub fn set_hypervisor_slot(&self, n: usize, entry: u64) {
+        self.hypervisor_slots[n].store(entry, Ordering::Release);
+    }
+
+    /// What guest L4 tables hold in slot `FIRST_HYPERVISOR_SLOT + n`.
+    #[inline]
+    pub(crate) fn hypervisor_slot(&self, n: usize) -> u64 {
+        self.hypervisor_slots[n].load(Ordering::Relaxed)
+    }
+
+    /// Takes frames for the hypervisor itself; contents undefined.
+    pub fn alloc_hypervisor(&self, request: Request) -> Option<Mfn> {
+        let word = CountWord::used(DomId::INVALID, 1, false, true);
+        self.alloc
+            .alloc_block(&self.frames, &self.mem, &self.tlb, request, word)
+    }
+
+    /// Gives back what [`Self::alloc_hypervisor`] took, and in the same order.
+    ///
+    /// # Panics
+    /// If the frame is not the hypervisor's own.
+    pub fn free_hypervisor(&self, mfn: Mfn, order: u32) {
+        let frame = self.record(mfn);
+        assert!(frame.owner() == DomId::INVALID && frame.count().refs() == 1);
+        // Its last owner is nobody: the next domain gets it scrubbed.
+        self.alloc
+            .free_block(&self.frames, mfn, order, DomId::INVALID);
+    }
+
+    /// Takes a zeroed frame that the hypervisor makes for `owner` (`shared_info`, a
+    /// grant frame): not counted as its memory, and never anything but writable. The
+    /// caller has one reference and one writable reference; see
+    /// [`Self::free_shared`].
+    pub fn alloc_shared(&self, owner: DomId) -> Option<Mfn> {
+        let word = CountWord::used(owner, 1, false, true);
+        let mfn = self.alloc.alloc_block(
+            &self.frames,
+            &self.mem,
+            &self.tlb,
+            Request::anywhere(0),
+            word,
+        )?;
+        for w in self.mem.words(mfn) {
+            w.store(0, Ordering::Relaxed);
+        }
+        let taken = self.get_writable(mfn, owner);
+        debug_assert!(taken.is_ok());
+        Some(mfn)
+    }
+
+    /// Gives up what [`Self::alloc_shared`] gave; the frame goes when the guest's
+    /// mappings do.
+    pub fn free_shared(&self, mfn: Mfn) {
+        self.put_writable(mfn);
+        self.put_page(mfn);
+    }
+
+    /// Takes 2^order frames, cleared of what others left, as memory of `owner`, within its limit. Each has
+    /// one reference, its owner's.
+    ///
+    /// # Errors
+    /// See [`AllocError`].
+    pub fn alloc_for(&self, owner: DomId, request: Request) -> Result<Mfn, AllocError> {
+        let account = self.accounts.get(owner).ok_or(AllocError::NoDomain)?;
+        let frames = 1u64 << request.order.min(frame_alloc::MAX_ORDER);
+        account.charge(frames)?;
+        let used = account.use_claim(frames);
+        self.claimed.fetch_sub(used, Ordering::Relaxed);
+        // What others have claimed is not free for this one.
+        let word = CountWord::used(owner, 1, true, false);
+        let spare = self.alloc.free_frames().saturating_sub(self.claimed());
+        let block = if spare < frames {
+            None
+        } else {
+            self.alloc
+                .alloc_block(&self.frames, &self.mem, &self.tlb, request, word)
+        };
+        block.ok_or_else(|| {
+            account.uncharge(frames);
+            self.claimed.fetch_add(used, Ordering::Relaxed);
+            account.set_claimed(account.claimed() + used);
+            AllocError::NoMemory
+        })
+    }
+
+    /// Frames claimed by domains and not yet taken.
+    #[must_use]
+    pub fn claimed(&self) -> u64 {
+        self.claimed.load(Ordering::Relaxed)
+    }
+
+    /// Claims memory so that `owner` can have `frames` in all (0 cancels).
+    ///
+    /// # Errors
+    /// [`AllocError::NoMemory`]: the host has less. [`AllocError::OverLimit`]: the
+    /// domain may not have so much, or has it already.
+    pub fn claim(&self, owner: DomId, frames: u64) -> Result<(), AllocError> {
+        let account = self.accounts.get(owner).ok_or(AllocError::NoDomain)?;
+        if frames == 0 {
+            self.claimed
+                .fetch_sub(account.set_claimed(0), Ordering::Relaxed);
+            return Ok(());
+        }
+        if account.claimed() != 0 || frames > account.max() {
+            return Err(AllocError::OverLimit);
+        }
+        let wanted = frames
+            .checked_sub(account.total())
+            .filter(|n| *n > 0)
+            .ok_or(AllocError::OverLimit)?;
+        if self.alloc.free_frames().saturating_sub(self.claimed()) < wanted {
+            return Err(AllocError::NoMemory);
+        }
+        account.set_claimed(wanted);
+        self.claimed.fetch_add(wanted, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! How many frames each domain has, may have, and has claimed.
+//!
+//! Looked up by domain number without a lock, because the last reference to a frame
+//! may be given back anywhere. Frames count until their last reference is gone, not
+//! until the domain gives them up: otherwise it could hold on to any amount.
+
+use crate::addr::DomId;
+use crate::sync::Once;
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// One domain's memory, in frames.
+#[derive(Debug)]
+pub struct DomainPages {
+    total: AtomicU64,
+    max: AtomicU64,
+    claimed: AtomicU64,
+}
+
+/// A domain would have more frames than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverLimit;
+
+impl DomainPages {
+    const fn new() -> Self {
+        Self {
+            total: AtomicU64::new(0),
+            max: AtomicU64::new(0),
+            claimed: AtomicU64::new(0),
+        }
+    }
+
+    /// Frames it has.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Frames it may have.
+    #[must_use]
+    pub fn max(&self) -> u64 {
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// Sets how many frames it may have (it may already have more).
+    pub fn set_max(&self, frames: u64) {
+        self.max.store(frames, Ordering::Relaxed);
+    }
+
+    /// Frames reserved for it that it has not taken yet.
+    #[must_use]
+    pub fn claimed(&self) -> u64 {
+        self.claimed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_claimed(&self, frames: u64) -> u64 {
+        self.claimed.swap(frames, Ordering::Relaxed)
+    }
+
+    /// Uses up to `frames` of the claim; how many it used.
+    pub(super) fn use_claim(&self, frames: u64) -> u64 {
+        if self.claimed.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        let before = self
+            .claimed
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |c| {
+                Some(c.saturating_sub(frames))
+            })
+            .unwrap_or(0);
+        before.min(frames)
+    }
+
+    /// Adds frames within the limit.
+    ///
+    /// # Errors
+    /// [`OverLimit`]; nothing is added.
+    pub fn charge(&self, frames: u64) -> Result<(), OverLimit> {
+        self.total
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |t| {
+                let after = t.checked_add(frames)?;
+                (after <= self.max()).then_some(after)
+            })
+            .map(|_| ())
+            .map_err(|_| OverLimit)
+    }
+
+    /// Adds frames whatever the limit (the builder, exchanges in progress).
+    pub fn charge_always(&self, frames: u64) {
+        self.total.fetch_add(frames, Ordering::Relaxed);
+    }
+
+    /// Takes frames off.
+    pub fn uncharge(&self, frames: u64) {
+        let before = self.total.fetch_sub(frames, Ordering::Relaxed);
+        debug_assert!(before >= frames, "more frames freed than had");
+    }
+}
+
+const PER_CHUNK: usize = 128;
+const CHUNKS: usize = DomId::FIRST_RESERVED as usize / PER_CHUNK + 1;
+
+/// The accounts of all domains.
+#[derive(Debug)]
+pub struct Accounts([Once<Box<[DomainPages; PER_CHUNK]>>; CHUNKS]);
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Accounts {
+    /// No accounts yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self([const { Once::new() }; CHUNKS])
+    }
+
+    /// Opens (or finds) the account of `id`. Only a domain's creation calls this.
+    ///
+    /// # Panics
+    /// If `id` is no ordinary domain's.
+    pub fn open(&self, id: DomId) -> &DomainPages {
+        let n = usize::from(id.0);
+        assert!(id.0 < DomId::FIRST_RESERVED);
+        let chunk =
+            self.0[n / PER_CHUNK].call_once(|| Box::new([const { DomainPages::new() }; PER_CHUNK]));
+        &chunk[n % PER_CHUNK]
+    }
+
+    /// The account of `id`, if its domain was ever created.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, id: DomId) -> Option<&DomainPages> {
+        let n = usize::from(id.0);
+        self.0.get(n / PER_CHUNK)?.get()?.get(n % PER_CHUNK)
+    }
+}
