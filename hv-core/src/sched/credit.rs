@@ -1,0 +1,414 @@
+//! The credit policy: proportional shares, caps, and a boost for units that wake.
+//!
+//! Credit is CPU time in nanoseconds. Every [`PERIOD`] the time of all CPUs is shared
+//! out by weight among the units that used any; running spends it. A unit with credit
+//! is *under*, one without is *over*, and an under unit that wakes is *boosted* until
+//! it has run for a [`TICK`]. Queues are first-in-first-out within a class.
+//!
+//! The numbers (30 ms, 10 ms, 1 ms, weight 256) are those of Xen's credit scheduler,
+//! so that `xl sched-credit` means the same here. As there, a weight counts for each
+//! unit of the group, a cap for the group as a whole.
+//!
+//! Locks: none of its own. Credits are atomics, because accounting changes units of
+//! all queues.
+
+mod share;
+
+use super::GroupId;
+use super::list::List;
+use super::policy::{Policy, Running, Why};
+use super::unit::{SchedError, Unit, UnitId, Units};
+use crate::addr::{CpuId, Nanos};
+use core::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use share::Group;
+
+/// Time between two distributions of credit.
+pub const PERIOD: u64 = 30_000_000;
+/// Longest time a unit runs while an equal waits.
+pub const TIMESLICE: u64 = 30_000_000;
+/// Longest time between two looks at the credit of a unit others wait for.
+pub const TICK: u64 = 10_000_000;
+/// Shortest time a unit runs before another preempts it.
+pub const RATELIMIT: u64 = 1_000_000;
+/// Shortest slice: a cap is not enforced more finely than this.
+const SHORTEST: u64 = 100_000;
+/// Weight of a new group.
+pub const DEFAULT_WEIGHT: u16 = 256;
+
+const GROUPS: usize = 1024;
+
+const BOOST: u8 = 0;
+const UNDER: u8 = 1;
+const OVER: u8 = 2;
+
+/// What the policy keeps of a unit.
+#[derive(Debug, Default)]
+pub struct CreditUnit {
+    /// Nanoseconds it may still run ahead of others; negative: ran too much.
+    credit: AtomicI64,
+    group: AtomicU16,
+    /// Used time lately, so it gets a share.
+    active: AtomicBool,
+    boosted: AtomicBool,
+    /// The list it is linked into.
+    class: AtomicU8,
+}
+
+/// What the policy keeps of a CPU.
+#[derive(Debug)]
+pub struct CreditQueue {
+    classes: [List; 3],
+    /// When the current slice began.
+    since: Nanos,
+    /// The distribution after which the classes were last sorted.
+    sorted: u32,
+}
+
+/// The credit policy.
+#[derive(Debug)]
+pub struct Credit {
+    groups: [Group; GROUPS],
+    /// When credit is next shared out.
+    next_share: AtomicU64,
+    /// How often it was.
+    shares: AtomicU32,
+    /// Units stopped for their cap.
+    parked: AtomicU32,
+}
+
+impl Credit {
+    /// The policy, without groups.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            groups: [const { Group::new() }; GROUPS],
+            next_share: AtomicU64::new(PERIOD),
+            shares: AtomicU32::new(0),
+            parked: AtomicU32::new(0),
+        }
+    }
+
+    /// A group with the default weight and no cap.
+    ///
+    /// # Errors
+    /// [`SchedError::Full`]: too many.
+    pub fn add_group(&self) -> Result<GroupId, SchedError> {
+        let n = self
+            .groups
+            .iter()
+            .position(Group::claim)
+            .ok_or(SchedError::Full)?;
+        Ok(GroupId(n as u16))
+    }
+
+    /// Gives a group back; its units are gone.
+    pub fn remove_group(&self, group: GroupId) {
+        self.group(group).free();
+    }
+
+    /// Sets weight (1 to 65535) and cap (percent of one CPU, 0: none) of a group.
+    ///
+    /// # Errors
+    /// [`SchedError::BadParameter`] (`EINVAL`): weight 0.
+    pub fn set_params(&self, group: GroupId, weight: u16, cap: u16) -> Result<(), SchedError> {
+        if weight == 0 {
+            return Err(SchedError::BadParameter);
+        }
+        self.group(group).weight.store(weight, Relaxed);
+        self.group(group).cap.store(cap, Relaxed);
+        Ok(())
+    }
+
+    /// Weight and cap of a group.
+    #[must_use]
+    pub fn params(&self, group: GroupId) -> (u16, u16) {
+        let g = self.group(group);
+        (g.weight.load(Relaxed), g.cap.load(Relaxed))
+    }
+
+    fn group(&self, id: GroupId) -> &Group {
+        &self.groups[id.0 as usize % GROUPS]
+    }
+
+    fn group_of(&self, unit: &CreditUnit) -> &Group {
+        self.group(GroupId(unit.group.load(Relaxed)))
+    }
+
+    /// Moves units whose credit changed sign to their new class.
+    fn sort(&self, queue: &mut CreditQueue, units: &Units<CreditUnit>) {
+        let shares = self.shares.load(Relaxed);
+        if queue.sorted == shares {
+            return;
+        }
+        queue.sorted = shares;
+        for class in [BOOST, UNDER, OVER] {
+            let mut at = queue.classes[class as usize].first();
+            while let Some(id) = at {
+                at = List::after(units, id);
+                let data = &units.at(id).data;
+                let now = data.current_class();
+                // A unit keeps the boost it was queued with until it has run.
+                if now != class && !(class == BOOST && now == UNDER) {
+                    queue.classes[class as usize].unlink(units, id);
+                    data.class.store(now, Relaxed);
+                    queue.classes[now as usize].push(units, id);
+                }
+            }
+        }
+    }
+}
+
+impl Default for Credit {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CreditQueue {
+    /// The first unit of the best class.
+    #[inline]
+    fn head(&self) -> Option<(u8, UnitId)> {
+        (BOOST..=OVER).find_map(|c| Some((c, self.classes[c as usize].first()?)))
+    }
+}
+
+impl CreditUnit {
+    fn current_class(&self) -> u8 {
+        if self.credit.load(Relaxed) < 0 {
+            OVER
+        } else if self.boosted.load(Relaxed) {
+            BOOST
+        } else {
+            UNDER
+        }
+    }
+}
+
+impl Policy for Credit {
+    type Unit = CreditUnit;
+    type Queue = CreditQueue;
+    const EMPTY: CreditQueue = CreditQueue {
+        classes: [List::EMPTY, List::EMPTY, List::EMPTY],
+        since: Nanos(0),
+        sorted: 0,
+    };
+
+    fn join(&self, units: &Units<CreditUnit>, id: UnitId, group: GroupId) {
+        let data = &units.at(id).data;
+        data.credit.store(0, Relaxed);
+        data.group.store(group.0, Relaxed);
+        data.active.store(false, Relaxed);
+        data.boosted.store(false, Relaxed);
+    }
+
+    fn leave(&self, units: &Units<CreditUnit>, id: UnitId) {
+        let unit = units.at(id);
+        if unit.data.active.swap(false, AcqRel) {
+            self.group_of(&unit.data).active.fetch_sub(1, AcqRel);
+        }
+        if unit.is_parked() {
+            self.parked.fetch_sub(1, AcqRel);
+        }
+    }
+
+    fn link(&self, queue: &mut CreditQueue, units: &Units<CreditUnit>, id: UnitId, why: Why) {
+        let data = &units.at(id).data;
+        if why == Why::Woken && data.credit.load(Relaxed) >= 0 {
+            data.boosted.store(true, Relaxed);
+        }
+        let class = data.current_class();
+        data.class.store(class, Relaxed);
+        queue.classes[class as usize].push(units, id);
+    }
+
+    fn unlink(&self, queue: &mut CreditQueue, units: &Units<CreditUnit>, id: UnitId) {
+        let class = units.at(id).data.class.load(Relaxed);
+        queue.classes[class as usize].unlink(units, id);
+    }
+
+    fn preempts(&self, units: &Units<CreditUnit>, new: UnitId, running: UnitId) -> bool {
+        units.at(new).data.class.load(Relaxed) < units.at(running).data.current_class()
+    }
+
+    fn charge(
+        &self,
+        queue: &mut CreditQueue,
+        units: &Units<CreditUnit>,
+        id: UnitId,
+        ran: Nanos,
+        now: Nanos,
+    ) -> bool {
+        let unit = units.at(id);
+        let data = &unit.data;
+        let ran = i64::try_from(ran.0).unwrap_or(i64::MAX / 2);
+        let left = data.credit.fetch_sub(ran, AcqRel) - ran;
+        let group = self.group_of(data);
+        if !data.active.load(Relaxed) && !data.active.swap(true, AcqRel) {
+            group.active.fetch_add(1, AcqRel);
+        }
+        if now.0.saturating_sub(queue.since.0) >= TICK {
+            data.boosted.store(false, Relaxed);
+        }
+        let park = left < 0 && group.cap.load(Relaxed) != 0 && !unit.is_parked();
+        if park {
+            self.parked.fetch_add(1, AcqRel);
+        }
+        park
+    }
+
+    fn best(
+        &self,
+        queue: &mut CreditQueue,
+        units: &Units<CreditUnit>,
+        running: Option<Running>,
+        now: Nanos,
+    ) -> Option<UnitId> {
+        self.sort(queue, units);
+        let (run, (class, first)) = match (running, queue.head()) {
+            (Some(run), Some(head)) => (run, head),
+            (running, head) => return running.map(|r| r.id).or(head.map(|h| h.1)),
+        };
+        let ran = now.0.saturating_sub(queue.since.0);
+        let ours = units.at(run.id).data.current_class();
+        let change = if run.yielding {
+            true
+        } else if ran < RATELIMIT {
+            false
+        } else {
+            class < ours || class == ours && ran >= TIMESLICE
+        };
+        Some(if change { first } else { run.id })
+    }
+
+    fn hungry(&self, units: &Units<CreditUnit>, best: Option<UnitId>) -> bool {
+        best.is_none_or(|id| units.at(id).data.current_class() == OVER)
+    }
+
+    fn steal(
+        &self,
+        victim: &CreditQueue,
+        units: &Units<CreditUnit>,
+        thief: CpuId,
+        best: Option<UnitId>,
+    ) -> Option<UnitId> {
+        let worst = if best.is_none() { OVER } else { UNDER };
+        for class in BOOST..=worst {
+            let mut at = victim.classes[class as usize].first();
+            while let Some(id) = at {
+                if units.at(id).allows(thief) {
+                    return Some(id);
+                }
+                at = List::after(units, id);
+            }
+        }
+        None
+    }
+
+    fn slice(
+        &self,
+        queue: &mut CreditQueue,
+        units: &Units<CreditUnit>,
+        id: UnitId,
+        fresh: bool,
+        now: Nanos,
+    ) -> Nanos {
+        let mut ran = now.0.saturating_sub(queue.since.0);
+        if fresh || ran >= TIMESLICE {
+            queue.since = now;
+            ran = 0;
+        }
+        let data = &units.at(id).data;
+        let mut slice = TIMESLICE - ran;
+        if let Some((class, _)) = queue.head() {
+            slice = slice.min(TICK);
+            if ran < RATELIMIT && class < data.current_class() {
+                // Somebody better waits for the rate limit only.
+                slice = slice.min(RATELIMIT - ran);
+            }
+        }
+        if self.group_of(data).cap.load(Relaxed) != 0 {
+            // Stop when the credit is used up, not a tick later.
+            let left = data.credit.load(Relaxed).max(0).cast_unsigned();
+            slice = slice.min(left.max(SHORTEST));
+        }
+        Nanos(slice)
+    }
+
+    fn idle_slice(&self, now: Nanos) -> Nanos {
+        if self.parked.load(Acquire) == 0 {
+            return Nanos(u64::MAX);
+        }
+        // Nobody else may be up to let them go on.
+        let due = self.next_share.load(Acquire).saturating_sub(now.0);
+        Nanos(due.max(1))
+    }
+
+    #[inline]
+    fn account_due(&self, now: Nanos) -> bool {
+        now.0 >= self.next_share.load(Relaxed)
+    }
+
+    fn account(
+        &self,
+        units: &Units<CreditUnit>,
+        cpus: u32,
+        now: Nanos,
+        resume: &mut dyn FnMut(UnitId),
+    ) {
+        let due = self.next_share.load(Acquire);
+        if now.0 < due {
+            return;
+        }
+        // Idle CPUs share out nothing, so this may be long overdue: that time is gone.
+        let (elapsed, next) = if now.0 - due < PERIOD {
+            (PERIOD, due + PERIOD)
+        } else {
+            (2 * PERIOD, now.0 + PERIOD)
+        };
+        if self
+            .next_share
+            .compare_exchange(due, next, AcqRel, Relaxed)
+            .is_err()
+        {
+            return;
+        }
+        share::distribute(&self.groups, elapsed, cpus);
+        for (id, unit) in units.iter() {
+            let data = &unit.data;
+            if data.active.load(Acquire) {
+                self.pay(unit);
+            }
+            if unit.is_parked() && data.credit.load(Relaxed) >= 0 {
+                self.parked.fetch_sub(1, AcqRel);
+                resume(id);
+            }
+        }
+        self.shares.fetch_add(1, Release);
+    }
+}
+
+impl Credit {
+    /// Gives an active unit its part of its group's share.
+    fn pay(&self, unit: &Unit<CreditUnit>) {
+        let data = &unit.data;
+        let group = self.group_of(data);
+        let share = group.share_of_unit();
+        let period = PERIOD.cast_signed();
+        let waits = unit.is_runnable();
+        let mut unused = false;
+        // An update, because the CPU that runs the unit may be charging it.
+        let paid = data.credit.fetch_update(AcqRel, Relaxed, |credit| {
+            let sum = credit.saturating_add(share).max(-period);
+            unused = sum > period && !waits;
+            // Half of what it does not use is a fair start for when it does.
+            Some(sum.min(period) / if unused { 2 } else { 1 })
+        });
+        debug_assert!(paid.is_ok());
+        if unused && data.active.swap(false, AcqRel) {
+            group.active.fetch_sub(1, AcqRel);
+        }
+    }
+}
