@@ -37,6 +37,27 @@ pub struct Rates {
     pub reference: Reference,
 }
 
+/// The battery clock's registers (MC146818), as read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct RtcFields {
+    /// Seconds.
+    pub second: u8,
+    /// Minutes.
+    pub minute: u8,
+    /// Hours; in 12-hour mode bit 7 is "p.m.".
+    pub hour: u8,
+    /// Day of the month.
+    pub day: u8,
+    /// Month, from 1.
+    pub month: u8,
+    /// Year within the century.
+    pub year: u8,
+    /// Century (0: not known).
+    pub century: u8,
+    /// Register B: bit 2 binary (else BCD), bit 1 24-hour mode.
+    pub status_b: u8,
+}
+
 /// Rate of a counter that made `ticks` while `reference` made `reference_ticks`.
 /// `None` if the reference stood still or the result is zero.
 #[must_use]

@@ -41,3 +41,47 @@ impl super::ByteRegs for UartPort {
     }
     fn write(&self, _reg: u16, _value: u8) {}
 }
+
+/// The time stamp counter: nanoseconds here.
+#[must_use]
+pub fn tsc() -> u64 {
+    use std::time::Instant;
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+/// The counter the clocks were measured against.
+#[must_use]
+pub fn read_reference() -> u64 {
+    tsc()
+}
+
+/// Stops this CPU's timer.
+pub fn stop_timer() {}
+
+/// Starts this CPU's timer, to fire after `_ticks`.
+pub fn start_timer(_ticks: u32) {}
+
+/// Starts this CPU's timer, to fire when the TSC passes `_tsc`.
+pub fn start_timer_at(_tsc: u64) {}
+
+/// Interrupt controllers: a test brings its own chip, so these do nothing.
+pub mod irqchip {
+    use crate::addr::CpuId;
+    use crate::arch::interrupt::Source;
+
+    /// Makes a source interrupt a CPU.
+    #[must_use]
+    pub fn route(_source: &Source, _vector: u8, _cpu: CpuId) -> bool {
+        true
+    }
+
+    /// Masks or unmasks a source.
+    pub fn set_masked(_source: &Source, _masked: bool) {}
+
+    /// Turns a message off.
+    pub fn release(_source: &Source) {}
+
+    /// Ends the interrupt in service.
+    pub fn end_of_interrupt() {}
+}

@@ -4,6 +4,30 @@
 //! Works on any [`ConfigSpace`], so it is tested on the host with made-up functions.
 //! Source of the layouts: PCI Local Bus 3.0, 6.8; Intel SDM vol. 3, 11.11.
 
+/// A PCI function's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PciAddress {
+    /// Segment group.
+    pub segment: u16,
+    /// Bus.
+    pub bus: u8,
+    /// Device (bits 7-3) and function (bits 2-0).
+    pub devfn: u8,
+}
+
+impl core::fmt::Display for PciAddress {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "{:04x}:{:02x}:{:02x}.{}",
+            self.segment,
+            self.bus,
+            self.devfn >> 3,
+            self.devfn & 7
+        )
+    }
+}
+
 /// A PCI function's configuration space, by byte offset.
 pub trait ConfigSpace {
     /// Reads the aligned dword at `offset`.
@@ -104,7 +128,7 @@ impl MsiCapability {
         })
     }
 
-    /// Writes the message for `1 << log2` vectors and turns MSI on.
+    /// Writes the message for `1 << log2` vectors. Does not turn MSI on.
     pub fn program(&self, space: &impl ConfigSpace, message: Message, log2: u8) {
         space.write32(self.offset + 4, message.address as u32);
         let data = if self.wide {
@@ -116,13 +140,13 @@ impl MsiCapability {
         space.write16(data, message.data as u16);
         let control = space.read16(self.offset + 2) & !(7 << 4);
         let log2 = u16::from(log2.min(self.log2_messages));
-        space.write16(self.offset + 2, control | log2 << 4 | 1);
+        space.write16(self.offset + 2, control | log2 << 4);
     }
 
-    /// Turns MSI off.
-    pub fn disable(&self, space: &impl ConfigSpace) {
-        let control = space.read16(self.offset + 2);
-        space.write16(self.offset + 2, control & !1);
+    /// Turns MSI on or off.
+    pub fn set_enabled(&self, space: &impl ConfigSpace, on: bool) {
+        let control = space.read16(self.offset + 2) & !1;
+        space.write16(self.offset + 2, control | u16::from(on));
     }
 
     /// Masks or unmasks message `index`. Does nothing on a function without mask bits.
@@ -154,9 +178,9 @@ impl MsixCapability {
         })
     }
 
-    /// Turns MSI-X on or off; on also lifts the mask of the whole function.
+    /// Turns MSI-X on or off, leaving the mask of the whole function as it is.
     pub fn set_enabled(&self, space: &impl ConfigSpace, on: bool) {
-        let control = space.read16(self.offset + 2) & !(3 << 14);
+        let control = space.read16(self.offset + 2) & !(1 << 15);
         space.write16(self.offset + 2, control | u16::from(on) << 15);
     }
 
@@ -261,12 +285,14 @@ mod tests {
         assert_eq!(f.read32(0x64), 0xfee0_1000);
         assert_eq!(f.read32(0x68), 0);
         assert_eq!(f.read16(0x6c), 0x51);
+        assert_eq!(f.read16(0x62), 0x184);
+        cap.set_enabled(&f, true);
         assert_eq!(f.read16(0x62), 0x185);
         cap.set_mask(&f, 1, true);
         assert_eq!(f.read32(0x70), 2);
         cap.set_mask(&f, 1, false);
         assert_eq!(f.read32(0x70), 0);
-        cap.disable(&f);
+        cap.set_enabled(&f, false);
         assert_eq!(f.read16(0x62), 0x184);
         assert_eq!(MsixCapability::find(&f), None);
     }

@@ -1,1 +1,147 @@
 //! Host interrupt lines and who they are bound to.
+//!
+//! An *irq* is a number this room gives a line: the GSI itself for pins of an I/O
+//! APIC, numbers from [`gsi_count`] up for messages. Dom0's PIRQ numbers are these
+//! numbers. The room knows domains only as ids kept for the caller and knows no event
+//! channels: the interrupt path asks [`on_vector`] whom to tell, and tells.
+//!
+//! Rules are in [`table`], tested on the host; this file binds them to the machine.
+
+pub mod table;
+
+use crate::addr::CpuId;
+pub use crate::arch::interrupt::Source;
+use crate::arch::machine;
+use crate::arch::msi::PciAddress;
+use crate::arch::platform::{Platform, Signal};
+use crate::sync::Once;
+pub use table::{Binding, Error, Fired, LineInfo};
+use table::{Chip, Table};
+
+/// The machine's interrupt controllers.
+#[derive(Debug)]
+struct MachineChip;
+
+impl Chip for MachineChip {
+    fn route(&self, source: &Source, vector: u8, cpu: CpuId) -> Result<(), Error> {
+        if machine::irqchip::route(source, vector, cpu) {
+            Ok(())
+        } else {
+            Err(Error::NoDevice)
+        }
+    }
+
+    fn set_masked(&self, source: &Source, masked: bool) {
+        machine::irqchip::set_masked(source, masked);
+    }
+
+    fn release(&self, source: &Source) {
+        machine::irqchip::release(source);
+    }
+
+    fn end_of_interrupt(&self) {
+        machine::irqchip::end_of_interrupt();
+    }
+}
+
+static TABLE: Once<Table<MachineChip>> = Once::new();
+
+fn table() -> &'static Table<MachineChip> {
+    TABLE.get().expect("irq::init ran")
+}
+
+/// Sets the table up for `gsis` pins, as `platform` describes them.
+pub fn init(platform: &Platform, gsis: u32) {
+    TABLE.call_once(|| Table::new(MachineChip, gsis, |gsi| platform.default_signal(gsi)));
+}
+
+/// Number of pins; the first irq that is a message.
+#[must_use]
+pub fn gsi_count() -> u32 {
+    table().gsi_count()
+}
+
+/// One more than the highest irq there can be.
+#[must_use]
+pub fn irq_count() -> u32 {
+    table().irq_count()
+}
+
+/// See [`Table::setup_gsi`].
+///
+/// # Errors
+/// As there.
+pub fn setup_gsi(gsi: u32, level: bool, active_low: bool) -> Result<(), Error> {
+    table().setup_gsi(gsi, Signal { level, active_low })
+}
+
+/// See [`Table::reserve_gsi`].
+///
+/// # Errors
+/// As there.
+pub fn reserve_gsi(gsi: u32) -> Result<(), Error> {
+    table().reserve_gsi(gsi)
+}
+
+/// See [`Table::alloc_msi`].
+///
+/// # Errors
+/// As there.
+pub fn alloc_msi(device: PciAddress, count: u32, cpu: CpuId) -> Result<u32, Error> {
+    table().alloc_msi(device, count, cpu)
+}
+
+/// See [`Table::alloc_msix`].
+///
+/// # Errors
+/// As there.
+pub fn alloc_msix(device: PciAddress, entry: u16, cpu: CpuId) -> Result<u32, Error> {
+    table().alloc_msix(device, entry, cpu)
+}
+
+/// See [`Table::free`].
+///
+/// # Errors
+/// As there.
+pub fn free(irq: u32) -> Result<(), Error> {
+    table().free(irq)
+}
+
+/// See [`Table::reprogram`].
+pub fn reprogram_device(device: PciAddress) {
+    table().reprogram(device);
+}
+
+/// See [`Table::bind`].
+///
+/// # Errors
+/// As there.
+pub fn bind(irq: u32, to: Binding, cpu: CpuId) -> Result<(), Error> {
+    table().bind(irq, to, cpu)
+}
+
+/// See [`Table::unbind`].
+pub fn unbind(irq: u32) {
+    table().unbind(irq);
+}
+
+/// See [`Table::on_vector`]. The interrupt path calls it.
+pub fn on_vector(vector: u8) -> Option<Fired> {
+    table().on_vector(vector)
+}
+
+/// See [`Table::guest_eoi`].
+pub fn guest_eoi(irq: u32) {
+    table().guest_eoi(irq);
+}
+
+/// See [`Table::set_affinity`].
+pub fn set_affinity(irq: u32, cpu: CpuId) {
+    table().set_affinity(irq, cpu);
+}
+
+/// See [`Table::info`].
+#[must_use]
+pub fn info(irq: u32) -> Option<LineInfo> {
+    table().info(irq)
+}

@@ -1,33 +1,13 @@
 //! The date of the battery clock (MC146818) as Unix time.
 
-/// The clock's registers, as read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct RtcFields {
-    /// Seconds.
-    pub second: u8,
-    /// Minutes.
-    pub minute: u8,
-    /// Hours; in 12-hour mode bit 7 is "p.m.".
-    pub hour: u8,
-    /// Day of the month.
-    pub day: u8,
-    /// Month, from 1.
-    pub month: u8,
-    /// Year within the century.
-    pub year: u8,
-    /// Century (0: not known).
-    pub century: u8,
-    /// Register B: bit 2 binary (else BCD), bit 1 24-hour mode.
-    pub status_b: u8,
-}
+use crate::arch::clock::RtcFields;
 
-impl RtcFields {
-    /// Seconds since 1970-01-01 00:00 UTC, taking the clock to run in UTC.
+/// Seconds since 1970-01-01 00:00 UTC, taking the clock to run in UTC.
     ///
     /// `None` if the fields are no date.
     #[must_use]
-    pub fn unix_seconds(&self) -> Option<u64> {
-        let binary = self.status_b & 4 != 0;
+    pub fn unix_seconds(rtc: &RtcFields) -> Option<u64> {
+        let binary = rtc.status_b & 4 != 0;
         let number = |raw: u8| {
             if binary {
                 Some(u64::from(raw))
@@ -36,16 +16,16 @@ impl RtcFields {
                 (high < 10 && low < 10).then(|| u64::from(high) * 10 + u64::from(low))
             }
         };
-        let mut hour = if self.status_b & 2 != 0 {
-            number(self.hour)?
+        let mut hour = if rtc.status_b & 2 != 0 {
+            number(rtc.hour)?
         } else {
-            let pm = u64::from(self.hour >> 7) * 12;
-            number(self.hour & 0x7f)? % 12 + pm
+            let pm = u64::from(rtc.hour >> 7) * 12;
+            number(rtc.hour & 0x7f)? % 12 + pm
         };
-        let (second, minute) = (number(self.second)?, number(self.minute)?);
-        let (day, month) = (number(self.day)?, number(self.month)?);
-        let year = number(self.year)?;
-        let century = match number(self.century) {
+        let (second, minute) = (number(rtc.second)?, number(rtc.minute)?);
+        let (day, month) = (number(rtc.day)?, number(rtc.month)?);
+        let year = number(rtc.year)?;
+        let century = match number(rtc.century) {
             Some(c) if (19..=29).contains(&c) => c,
             // No century register: a two-digit year as POSIX strptime reads it.
             _ if year >= 70 => 19,
@@ -57,7 +37,6 @@ impl RtcFields {
         hour += 24 * days_since_1970(century * 100 + year, month, day)?;
         Some((hour * 60 + minute) * 60 + second)
     }
-}
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar.
 fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
@@ -92,30 +71,30 @@ mod tests {
     #[test]
     fn known_dates() {
         let epoch = bcd([0x19, 0x70, 1, 1, 0, 0, 0], 2);
-        assert_eq!(epoch.unix_seconds(), Some(0));
+        assert_eq!(unix_seconds(&epoch), Some(0));
         let leap = bcd([0x20, 0x24, 2, 0x29, 0x12, 0x34, 0x56], 2);
-        assert_eq!(leap.unix_seconds(), Some(1_709_210_096));
+        assert_eq!(unix_seconds(&leap), Some(1_709_210_096));
         let later = bcd([0x20, 0x38, 1, 0x19, 3, 0x14, 7], 2);
-        assert_eq!(later.unix_seconds(), Some(i32::MAX as u64));
+        assert_eq!(unix_seconds(&later), Some(i32::MAX as u64));
     }
 
     #[test]
     fn twelve_hours_binary_and_missing_century() {
         // 12 a.m. is midnight, 12 p.m. noon.
         let midnight = bcd([0x20, 0, 3, 1, 0x12, 0, 0], 0);
-        assert_eq!(midnight.unix_seconds(), Some(951_868_800));
+        assert_eq!(unix_seconds(&midnight), Some(951_868_800));
         let noon = bcd([0, 0, 3, 1, 0x92, 0, 0], 0);
-        assert_eq!(noon.unix_seconds(), Some(951_868_800 + 43_200));
+        assert_eq!(unix_seconds(&noon), Some(951_868_800 + 43_200));
         let binary = bcd([20, 0, 3, 1, 12, 0, 0], 6);
-        assert_eq!(binary.unix_seconds(), Some(951_868_800 + 43_200));
+        assert_eq!(unix_seconds(&binary), Some(951_868_800 + 43_200));
     }
 
     #[test]
     fn nonsense_is_no_date() {
-        assert_eq!(bcd([0x20, 0x24, 0x13, 1, 0, 0, 0], 2).unix_seconds(), None);
-        assert_eq!(bcd([0x20, 0x24, 0, 1, 0, 0, 0], 2).unix_seconds(), None);
-        assert_eq!(bcd([0x20, 0x24, 1, 0, 0, 0, 0], 2).unix_seconds(), None);
-        assert_eq!(bcd([0xff; 7], 0xff).unix_seconds(), None);
-        assert_eq!(bcd([0xff; 7], 2).unix_seconds(), None);
+        assert_eq!(unix_seconds(&bcd([0x20, 0x24, 0x13, 1, 0, 0, 0], 2)), None);
+        assert_eq!(unix_seconds(&bcd([0x20, 0x24, 0, 1, 0, 0, 0], 2)), None);
+        assert_eq!(unix_seconds(&bcd([0x20, 0x24, 1, 0, 0, 0, 0], 2)), None);
+        assert_eq!(unix_seconds(&bcd([0xff; 7], 0xff)), None);
+        assert_eq!(unix_seconds(&bcd([0xff; 7], 2)), None);
     }
 }

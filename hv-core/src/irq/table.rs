@@ -1,0 +1,492 @@
+//! The table of host interrupt lines: vectors, bindings, masking.
+//!
+//! A line's life:
+//!
+//! ```text
+//!   GSI:     unused --setup_gsi/bind--> routed, masked --bind--> live
+//!   message: unused --alloc--> routed, masked --bind--> live --free--> unused
+//!
+//!   live, level:    fires --> masked, in flight --guest_eoi--> live
+//!   live, the rest: fires --> live
+//! ```
+//!
+//! Invariants: a line is unmasked only while it is bound and not in flight; each
+//! interrupt gets exactly one end-of-interrupt, at once, so a line a guest neglects
+//! never blocks others. A message gets its vector when it is allocated, because the
+//! guest turns the device's MSI on before it binds an event.
+//!
+//! Vectors are one space for all CPUs (176 device lines), so moving a line changes
+//! only its destination and an interrupt on its way to the old CPU still finds it.
+//!
+//! Locks: one of level `Irq` a line, never two at once. Vector slots are atomics.
+
+use crate::addr::{CpuId, DomId};
+use crate::arch::interrupt::Source;
+use crate::arch::msi::PciAddress;
+use crate::arch::platform::Signal;
+use crate::arch::vectors::{DEVICE_FIRST, DEVICE_LAST};
+use crate::sync::{Level, Lock};
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU16, Ordering};
+
+/// Why an operation on a line failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// No such irq, or none that this operation applies to.
+    NoSuchIrq,
+    /// The pin was set up before.
+    Exists,
+    /// Bound to someone, or kept by the hypervisor.
+    Busy,
+    /// No vector or no irq number left.
+    NoSpace,
+    /// The device does not answer or lacks the capability.
+    NoDevice,
+    /// The device has no such message.
+    Invalid,
+}
+
+/// Whom a line is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The domain.
+    pub domain: DomId,
+    /// The domain's own number of the line.
+    pub pirq: u32,
+}
+
+/// An interrupt to be told to a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fired {
+    /// The line.
+    pub irq: u32,
+    /// Whom it is for.
+    pub to: Binding,
+    /// Whether the line waits for [`Table::guest_eoi`].
+    pub needs_eoi: bool,
+}
+
+/// A line as seen from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineInfo {
+    /// Where it comes from.
+    pub source: Source,
+    /// Its vector, if it has one.
+    pub vector: Option<u8>,
+    /// The CPU it interrupts.
+    pub cpu: CpuId,
+    /// Whom it is for.
+    pub bound: Option<Binding>,
+    /// Whether it waits for [`Table::guest_eoi`].
+    pub in_flight: bool,
+}
+
+/// The interrupt controllers' registers.
+pub trait Chip {
+    /// Makes `source` send `vector` to `cpu`; leaves a pin and a maskable message
+    /// masked.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] if there is nothing to program.
+    fn route(&self, source: &Source, vector: u8, cpu: CpuId) -> Result<(), Error>;
+    /// Masks or unmasks `source`, as far as it can be.
+    fn set_masked(&self, source: &Source, masked: bool);
+    /// Turns a message off.
+    fn release(&self, source: &Source);
+    /// Tells this CPU's local APIC that the interrupt in service is done.
+    fn end_of_interrupt(&self);
+}
+
+#[derive(Debug)]
+struct Line {
+    source: Option<Source>,
+    /// 0: none.
+    vector: u8,
+    cpu: CpuId,
+    bound: Option<Binding>,
+    in_flight: bool,
+    /// The guest told how the pin signals.
+    set_up: bool,
+    /// The hypervisor keeps the pin for itself.
+    reserved: bool,
+}
+
+/// All lines of the machine.
+#[derive(Debug)]
+pub struct Table<C> {
+    chip: C,
+    gsis: u32,
+    lines: Box<[Lock<Line>]>,
+    /// irq + 1 of each vector's line, or 0.
+    by_vector: [AtomicU16; 256],
+}
+
+/// Device vectors there are, hence messages worth numbering.
+const DEVICE_VECTORS: u32 = DEVICE_LAST as u32 - DEVICE_FIRST as u32 + 1;
+
+impl<C: Chip> Table<C> {
+    /// A table of `gsis` pins, which signal as `signal` says, and of as many messages
+    /// as there are vectors.
+    pub fn new(chip: C, gsis: u32, signal: impl Fn(u32) -> Signal) -> Self {
+        let lines = (0..gsis + DEVICE_VECTORS)
+            .map(|irq| {
+                Lock::new(
+                    Level::Irq,
+                    Line {
+                        source: (irq < gsis).then(|| Source::Gsi {
+                            gsi: irq,
+                            signal: signal(irq),
+                        }),
+                        vector: 0,
+                        cpu: CpuId(0),
+                        bound: None,
+                        in_flight: false,
+                        set_up: false,
+                        reserved: false,
+                    },
+                )
+            })
+            .collect();
+        Self {
+            chip,
+            gsis,
+            lines,
+            by_vector: [const { AtomicU16::new(0) }; 256],
+        }
+    }
+
+    /// Number of pins.
+    #[must_use]
+    pub fn gsi_count(&self) -> u32 {
+        self.gsis
+    }
+
+    /// One more than the highest irq there can be.
+    #[must_use]
+    pub fn irq_count(&self) -> u32 {
+        self.lines.len() as u32
+    }
+
+    fn line(&self, irq: u32) -> Result<&Lock<Line>, Error> {
+        self.lines.get(irq as usize).ok_or(Error::NoSuchIrq)
+    }
+
+    /// Notes how a pin signals (`PHYSDEVOP_setup_gsi`).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchIrq`], [`Error::Busy`] for a pin the hypervisor uses,
+    /// [`Error::Exists`] the second time.
+    pub fn setup_gsi(&self, gsi: u32, signal: Signal) -> Result<(), Error> {
+        if gsi >= self.gsis {
+            return Err(Error::NoSuchIrq);
+        }
+        let mut line = self.line(gsi)?.lock();
+        if line.reserved {
+            return Err(Error::Busy);
+        }
+        if line.set_up || line.bound.is_some() {
+            return Err(Error::Exists);
+        }
+        line.source = Some(Source::Gsi { gsi, signal });
+        line.set_up = true;
+        if line.vector != 0 {
+            let source = Source::Gsi { gsi, signal };
+            self.chip.route(&source, line.vector, line.cpu)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a pin (the console's, the platform timer's) from being bound.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchIrq`], or [`Error::Busy`] if it is bound.
+    pub fn reserve_gsi(&self, gsi: u32) -> Result<(), Error> {
+        if gsi >= self.gsis {
+            return Err(Error::NoSuchIrq);
+        }
+        let mut line = self.line(gsi)?.lock();
+        if line.bound.is_some() {
+            return Err(Error::Busy);
+        }
+        line.reserved = true;
+        Ok(())
+    }
+
+    /// Takes `1 << log2` aligned vectors for the irqs from `irq` on.
+    fn take_vectors(&self, irq: u32, log2: u8) -> Result<u8, Error> {
+        let count = 1usize << log2;
+        let first = usize::from(DEVICE_FIRST).next_multiple_of(count);
+        let ends = usize::from(DEVICE_LAST) + 1;
+        'blocks: for base in (first..ends).step_by(count) {
+            if base + count > ends {
+                break;
+            }
+            for n in 0..count {
+                let id = (irq as usize + n + 1) as u16;
+                let slot = &self.by_vector[base + n];
+                if slot
+                    .compare_exchange(0, id, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_err()
+                {
+                    for taken in &self.by_vector[base..base + n] {
+                        taken.store(0, Ordering::Release);
+                    }
+                    continue 'blocks;
+                }
+            }
+            return Ok(base as u8);
+        }
+        Err(Error::NoSpace)
+    }
+
+    fn give_vector(&self, vector: u8) {
+        self.by_vector[usize::from(vector)].store(0, Ordering::Release);
+    }
+
+    /// Numbers `count` (a power of two up to 32) messages of a function's MSI
+    /// capability and programs them, masked if they can be; returns the first irq.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another count, [`Error::NoSpace`], [`Error::NoDevice`].
+    pub fn alloc_msi(&self, device: PciAddress, count: u32, cpu: CpuId) -> Result<u32, Error> {
+        if !count.is_power_of_two() || count > 32 {
+            return Err(Error::Invalid);
+        }
+        let log2 = count.trailing_zeros() as u8;
+        self.alloc(log2, cpu, |index| Source::Msi {
+            device,
+            index,
+            log2,
+        })
+    }
+
+    /// Numbers an entry of a function's MSI-X table and programs it, masked.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::NoDevice`].
+    pub fn alloc_msix(&self, device: PciAddress, entry: u16, cpu: CpuId) -> Result<u32, Error> {
+        self.alloc(0, cpu, |_| Source::Msix { device, entry })
+    }
+
+    fn alloc(&self, log2: u8, cpu: CpuId, source: impl Fn(u8) -> Source) -> Result<u32, Error> {
+        let count = 1u32 << log2;
+        let first = self.claim_irqs(count, &source)?;
+        let vector = match self.take_vectors(first, log2) {
+            Ok(vector) => vector,
+            Err(e) => {
+                self.forget(first, count);
+                return Err(e);
+            }
+        };
+        for n in 0..count {
+            let mut line = self.lines[(first + n) as usize].lock();
+            line.vector = vector + n as u8;
+            line.cpu = cpu;
+        }
+        if let Err(e) = self.chip.route(&source(0), vector, cpu) {
+            self.forget(first, count);
+            return Err(e);
+        }
+        Ok(first)
+    }
+
+    /// Finds `count` consecutive unused message irqs and gives them their sources.
+    fn claim_irqs(&self, count: u32, source: &impl Fn(u8) -> Source) -> Result<u32, Error> {
+        let mut first = self.gsis;
+        'runs: while first + count <= self.irq_count() {
+            for n in 0..count {
+                let mut line = self.lines[(first + n) as usize].lock();
+                if line.source.is_some() {
+                    drop(line);
+                    self.forget(first, n);
+                    first += n + 1;
+                    continue 'runs;
+                }
+                line.source = Some(source(n as u8));
+            }
+            return Ok(first);
+        }
+        Err(Error::NoSpace)
+    }
+
+    /// Makes message irqs unused again.
+    fn forget(&self, first: u32, count: u32) {
+        for n in 0..count {
+            let mut line = self.lines[(first + n) as usize].lock();
+            if line.vector != 0 {
+                self.give_vector(line.vector);
+            }
+            line.source = None;
+            line.vector = 0;
+            line.bound = None;
+            line.in_flight = false;
+        }
+    }
+
+    /// Gives an allocated message back and turns it off. For a block of MSI messages
+    /// the others stay numbered, silent, until they are freed too.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchIrq`] if it is not a message, [`Error::Busy`] while it is bound.
+    pub fn free(&self, irq: u32) -> Result<(), Error> {
+        if irq < self.gsis {
+            return Err(Error::NoSuchIrq);
+        }
+        {
+            let line = self.line(irq)?.lock();
+            let source = line.source.ok_or(Error::NoSuchIrq)?;
+            if line.bound.is_some() {
+                return Err(Error::Busy);
+            }
+            self.chip.set_masked(&source, true);
+            self.chip.release(&source);
+        }
+        self.forget(irq, 1);
+        Ok(())
+    }
+
+    /// Programs a function's messages again, after it was reset
+    /// (`PHYSDEVOP_restore_msi_ext`).
+    pub fn reprogram(&self, device: PciAddress) {
+        for lock in &self.lines[self.gsis as usize..] {
+            let line = lock.lock();
+            if let Some(source) = line.source
+                && source.device() == Some(device)
+                && !matches!(source, Source::Msi { index: 1.., .. })
+                && self.chip.route(&source, line.vector, line.cpu).is_ok()
+            {
+                self.chip.set_masked(&source, line.bound.is_none());
+            }
+        }
+    }
+
+    /// Makes a line live for `to`, interrupting `cpu`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchIrq`] for an unused irq, [`Error::Busy`] if it is bound or
+    /// kept, [`Error::NoSpace`], [`Error::NoDevice`].
+    pub fn bind(&self, irq: u32, to: Binding, cpu: CpuId) -> Result<(), Error> {
+        let mut line = self.line(irq)?.lock();
+        let source = line.source.ok_or(Error::NoSuchIrq)?;
+        if line.bound.is_some() || line.reserved {
+            return Err(Error::Busy);
+        }
+        if line.vector == 0 {
+            line.vector = self.take_vectors(irq, 0)?;
+            line.cpu = cpu;
+            if let Err(e) = self.chip.route(&source, line.vector, cpu) {
+                self.give_vector(line.vector);
+                line.vector = 0;
+                return Err(e);
+            }
+        } else if line.cpu != cpu {
+            self.move_line(&mut line, cpu)?;
+        }
+        line.bound = Some(to);
+        line.in_flight = false;
+        self.chip.set_masked(&source, false);
+        Ok(())
+    }
+
+    /// Silences a line and forgets whom it is for. It keeps its vector.
+    pub fn unbind(&self, irq: u32) {
+        let Ok(lock) = self.line(irq) else { return };
+        let mut line = lock.lock();
+        if let Some(source) = line.source
+            && line.bound.take().is_some()
+        {
+            self.chip.set_masked(&source, true);
+            line.in_flight = false;
+        }
+    }
+
+    /// An interrupt arrived on this CPU: acknowledges it and says whom to tell.
+    ///
+    /// `None` if nobody is bound (an interrupt that was on its way when its line was
+    /// silenced).
+    #[inline]
+    pub fn on_vector(&self, vector: u8) -> Option<Fired> {
+        let id = self.by_vector[usize::from(vector)].load(Ordering::Acquire);
+        let Some(irq) = u32::from(id).checked_sub(1) else {
+            self.chip.end_of_interrupt();
+            return None;
+        };
+        let mut line = self.lines[irq as usize].lock();
+        let level = line.source.is_some_and(|s| s.is_level());
+        if level {
+            // Masked before the end of interrupt, or the line that is still asserted
+            // would fire again at once.
+            if let Some(source) = line.source {
+                self.chip.set_masked(&source, true);
+            }
+            line.in_flight = line.bound.is_some();
+        }
+        self.chip.end_of_interrupt();
+        line.bound.map(|to| Fired {
+            irq,
+            to,
+            needs_eoi: level,
+        })
+    }
+
+    /// The guest served the device: a level line becomes live again. Does nothing to
+    /// lines that are not in flight.
+    #[inline]
+    pub fn guest_eoi(&self, irq: u32) {
+        let Ok(lock) = self.line(irq) else { return };
+        let mut line = lock.lock();
+        if line.in_flight {
+            line.in_flight = false;
+            if let Some(source) = line.source {
+                self.chip.set_masked(&source, false);
+            }
+        }
+    }
+
+    /// Sends a line's interrupts to `cpu` from now on.
+    pub fn set_affinity(&self, irq: u32, cpu: CpuId) {
+        let Ok(lock) = self.line(irq) else { return };
+        let mut line = lock.lock();
+        if line.vector == 0 || line.cpu == cpu {
+            return;
+        }
+        if self.move_line(&mut line, cpu).is_ok()
+            && let Some(source) = line.source
+        {
+            let masked = line.bound.is_none() || line.in_flight;
+            self.chip.set_masked(&source, masked);
+        }
+    }
+
+    /// Routes a line that has a vector to another CPU, leaving it masked. All
+    /// messages of one MSI capability move together.
+    fn move_line(&self, line: &mut Line, cpu: CpuId) -> Result<(), Error> {
+        let source = line.source.ok_or(Error::NoSuchIrq)?;
+        match source {
+            // Only the function's first message names the destination.
+            Source::Msi { index: 1.., .. } => Ok(()),
+            _ => {
+                self.chip.set_masked(&source, true);
+                self.chip.route(&source, line.vector, cpu)?;
+                line.cpu = cpu;
+                Ok(())
+            }
+        }
+    }
+
+    /// What is known of a line; `None` for an unused irq.
+    #[must_use]
+    pub fn info(&self, irq: u32) -> Option<LineInfo> {
+        let line = self.line(irq).ok()?.lock();
+        Some(LineInfo {
+            source: line.source?,
+            vector: (line.vector != 0).then_some(line.vector),
+            cpu: line.cpu,
+            bound: line.bound,
+            in_flight: line.in_flight,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
