@@ -3,40 +3,40 @@
 use crate::arch::clock::RtcFields;
 
 /// Seconds since 1970-01-01 00:00 UTC, taking the clock to run in UTC.
-    ///
-    /// `None` if the fields are no date.
-    #[must_use]
-    pub fn unix_seconds(rtc: &RtcFields) -> Option<u64> {
-        let binary = rtc.status_b & 4 != 0;
-        let number = |raw: u8| {
-            if binary {
-                Some(u64::from(raw))
-            } else {
-                let (high, low) = (raw >> 4, raw & 0xf);
-                (high < 10 && low < 10).then(|| u64::from(high) * 10 + u64::from(low))
-            }
-        };
-        let mut hour = if rtc.status_b & 2 != 0 {
-            number(rtc.hour)?
+///
+/// `None` if the fields are no date.
+#[must_use]
+pub fn unix_seconds(rtc: &RtcFields) -> Option<u64> {
+    let binary = rtc.status_b & 4 != 0;
+    let number = |raw: u8| {
+        if binary {
+            Some(u64::from(raw))
         } else {
-            let pm = u64::from(rtc.hour >> 7) * 12;
-            number(rtc.hour & 0x7f)? % 12 + pm
-        };
-        let (second, minute) = (number(rtc.second)?, number(rtc.minute)?);
-        let (day, month) = (number(rtc.day)?, number(rtc.month)?);
-        let year = number(rtc.year)?;
-        let century = match number(rtc.century) {
-            Some(c) if (19..=29).contains(&c) => c,
-            // No century register: a two-digit year as POSIX strptime reads it.
-            _ if year >= 70 => 19,
-            _ => 20,
-        };
-        if second > 60 || minute > 59 || hour > 23 || !(1..=31).contains(&day) || year > 99 {
-            return None;
+            let (high, low) = (raw >> 4, raw & 0xf);
+            (high < 10 && low < 10).then(|| u64::from(high) * 10 + u64::from(low))
         }
-        hour += 24 * days_since_1970(century * 100 + year, month, day)?;
-        Some((hour * 60 + minute) * 60 + second)
+    };
+    let mut hour = if rtc.status_b & 2 != 0 {
+        number(rtc.hour)?
+    } else {
+        let pm = u64::from(rtc.hour >> 7) * 12;
+        number(rtc.hour & 0x7f)? % 12 + pm
+    };
+    let (second, minute) = (number(rtc.second)?, number(rtc.minute)?);
+    let (day, month) = (number(rtc.day)?, number(rtc.month)?);
+    let year = number(rtc.year)?;
+    let century = match number(rtc.century) {
+        Some(c) if (19..=29).contains(&c) => c,
+        // No century register: a two-digit year as POSIX strptime reads it.
+        _ if year >= 70 => 19,
+        _ => 20,
+    };
+    if second > 60 || minute > 59 || hour > 23 || !(1..=31).contains(&day) || year > 99 {
+        return None;
     }
+    hour += 24 * days_since_1970(century * 100 + year, month, day)?;
+    Some((hour * 60 + minute) * 60 + second)
+}
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar.
 fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {

@@ -1,7 +1,21 @@
 //! The x86-64 CPU and the PC around it.
 
+pub mod acpi;
+pub mod apic;
+pub mod clock;
+pub mod cpus;
+pub mod features;
+pub mod ioapic;
+pub mod irqchip;
+pub mod pci;
+pub mod physical;
+pub mod port;
+pub mod power;
+pub mod tlb;
 mod uart_port;
 
+pub use apic::{start_timer, start_timer_at, stop_timer};
+pub use clock::{read_reference, tsc};
 pub use uart_port::UartPort;
 
 use crate::addr::CpuId;

@@ -1,0 +1,211 @@
+//! What the CPU can do and which of its known leaks it has.
+//!
+//! Source: Intel SDM vol. 2 (CPUID), AMD APM vol. 3 appendix E.
+#![allow(unsafe_code, reason = "reads an MSR whose presence CPUID promises")]
+
+use core::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
+use x86_64::registers::model_specific::Msr;
+
+/// Who made the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vendor {
+    /// Intel.
+    Intel,
+    /// AMD, and Hygon, which is the same.
+    Amd,
+    /// Anyone else.
+    Other,
+}
+
+/// Who pretends to be the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hypervisor {
+    /// QEMU's software emulation.
+    Tcg,
+    /// KVM.
+    Kvm,
+    /// Anyone else.
+    Other,
+}
+
+/// XSAVE's facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Xsave {
+    /// XCR0 bits there are.
+    pub xcr0: u64,
+    /// Bytes of a save area for all of them.
+    pub area: u32,
+    /// XSAVEOPT exists.
+    pub xsaveopt: bool,
+}
+
+/// The facts the hypervisor acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "they are feature bits")]
+pub struct Features {
+    /// Maker.
+    pub vendor: Vendor,
+    /// Family, extended family included.
+    pub family: u32,
+    /// Model, extended model included.
+    pub model: u32,
+    /// Hypervisor beneath us.
+    pub hypervisor: Option<Hypervisor>,
+    /// Physical address width in bits.
+    pub physical_bits: u32,
+    /// No-execute pages.
+    pub nx: bool,
+    /// 1 GiB pages.
+    pub gigabyte_pages: bool,
+    /// SMEP.
+    pub smep: bool,
+    /// SMAP.
+    pub smap: bool,
+    /// RDFSBASE and its kin.
+    pub fsgsbase: bool,
+    /// XSAVE.
+    pub xsave: Option<Xsave>,
+    /// x2APIC mode.
+    pub x2apic: bool,
+    /// The APIC timer can compare with the TSC.
+    pub tsc_deadline: bool,
+    /// TSC neither stops nor changes rate.
+    pub invariant_tsc: bool,
+    /// RDTSCP.
+    pub rdtscp: bool,
+    /// CPUID can be made to fault in guests (Intel).
+    pub cpuid_faulting: bool,
+    /// Reads user-mode-inaccessible memory speculatively (CVE-2017-5754).
+    pub meltdown: bool,
+}
+
+impl Features {
+    /// Asks the CPU that runs.
+    #[must_use]
+    pub fn detect() -> Self {
+        let leaf0 = __cpuid(0);
+        let vendor = match &vendor_string(leaf0.ebx, leaf0.edx, leaf0.ecx) {
+            b"GenuineIntel" => Vendor::Intel,
+            b"AuthenticAMD" | b"HygonGenuine" => Vendor::Amd,
+            _ => Vendor::Other,
+        };
+        let leaf1 = __cpuid(1);
+        let (family, model) = family_model(leaf1.eax);
+        let leaf7 = leaf(leaf0.eax, 7);
+        let top = __cpuid(0x8000_0000).eax;
+        let ext1 = leaf(top, 0x8000_0001);
+        let ext7 = leaf(top, 0x8000_0007);
+        let ext8 = leaf(top, 0x8000_0008);
+        let arch_capabilities = if leaf7.edx >> 29 & 1 != 0 {
+            // SAFETY: CPUID.7.EDX[29] says that the MSR exists.
+            unsafe { Msr::new(0x10a).read() }
+        } else {
+            0
+        };
+        let hypervisor = (leaf1.ecx >> 31 & 1 != 0).then(hypervisor);
+        Self {
+            vendor,
+            family,
+            model,
+            hypervisor,
+            physical_bits: match ext8.eax & 0xff {
+                0 => 36,
+                bits => bits.min(52),
+            },
+            nx: ext1.edx >> 20 & 1 != 0,
+            gigabyte_pages: ext1.edx >> 26 & 1 != 0,
+            smep: leaf7.ebx >> 7 & 1 != 0,
+            smap: leaf7.ebx >> 20 & 1 != 0,
+            fsgsbase: leaf7.ebx & 1 != 0,
+            xsave: (leaf1.ecx >> 26 & 1 != 0).then(xsave),
+            x2apic: leaf1.ecx >> 21 & 1 != 0,
+            tsc_deadline: leaf1.ecx >> 24 & 1 != 0,
+            invariant_tsc: ext7.edx >> 8 & 1 != 0,
+            rdtscp: ext1.edx >> 27 & 1 != 0,
+            cpuid_faulting: vendor == Vendor::Intel && has_cpuid_faulting(hypervisor),
+            meltdown: leaks_by_meltdown(vendor, family, model, arch_capabilities),
+        }
+    }
+
+    /// Whether CR4.SMAP can be set. QEMU before 8.0 reads the stack of a CPL 3 `iretq`
+    /// with supervisor rights, so that every guest dies of SMAP there; its version
+    /// cannot be asked for, hence never under its emulation. The hypervisor does not
+    /// dereference guest addresses (it walks guest tables and reads through the direct
+    /// map), so SMAP guards only against its own errors.
+    #[must_use]
+    pub fn can_use_smap(&self) -> bool {
+        self.smap && self.hypervisor != Some(Hypervisor::Tcg)
+    }
+}
+
+fn leaf(top: u32, number: u32) -> CpuidResult {
+    if top < number {
+        CpuidResult {
+            eax: 0,
+            ebx: 0,
+            ecx: 0,
+            edx: 0,
+        }
+    } else {
+        __cpuid_count(number, 0)
+    }
+}
+
+fn vendor_string(a: u32, b: u32, c: u32) -> [u8; 12] {
+    let mut s = [0; 12];
+    for (part, word) in s.chunks_exact_mut(4).zip([a, b, c]) {
+        part.copy_from_slice(&word.to_le_bytes());
+    }
+    s
+}
+
+fn family_model(eax: u32) -> (u32, u32) {
+    let base = eax >> 8 & 0xf;
+    let family = if base == 0xf {
+        base + (eax >> 20 & 0xff)
+    } else {
+        base
+    };
+    let low = eax >> 4 & 0xf;
+    let model = if base == 6 || base == 0xf {
+        (eax >> 16 & 0xf) << 4 | low
+    } else {
+        low
+    };
+    (family, model)
+}
+
+fn hypervisor() -> Hypervisor {
+    let r = __cpuid(0x4000_0000);
+    match &vendor_string(r.ebx, r.ecx, r.edx) {
+        b"TCGTCGTCGTCG" => Hypervisor::Tcg,
+        b"KVMKVMKVM\0\0\0" => Hypervisor::Kvm,
+        _ => Hypervisor::Other,
+    }
+}
+
+fn xsave() -> Xsave {
+    let main = __cpuid_count(0xd, 0);
+    let sub1 = __cpuid_count(0xd, 1);
+    Xsave {
+        xcr0: u64::from(main.edx) << 32 | u64::from(main.eax),
+        area: main.ecx.max(576),
+        xsaveopt: sub1.eax & 1 != 0,
+    }
+}
+
+/// Whether PLATFORM_INFO offers CPUID faulting. Not asked beneath a hypervisor: the
+/// MSR may be missing there, and no CPUID bit tells.
+fn has_cpuid_faulting(hypervisor: Option<Hypervisor>) -> bool {
+    // SAFETY: every Intel CPU with 64-bit mode since Nehalem has PLATFORM_INFO; older
+    // ones do not run without a hypervisor on anything this supports (no XSAVE).
+    hypervisor.is_none()
+        && __cpuid(1).ecx >> 26 & 1 != 0
+        && unsafe { Msr::new(0xce).read() } >> 31 & 1 != 0
+}
+
+/// Intel CPUs leak unless they say RDCL_NO or are in-order Atoms; AMD's do not.
+fn leaks_by_meltdown(vendor: Vendor, family: u32, model: u32, arch_capabilities: u64) -> bool {
+    let in_order = family == 6 && matches!(model, 0x1c | 0x26 | 0x27 | 0x35 | 0x36);
+    vendor == Vendor::Intel && arch_capabilities & 1 == 0 && !in_order
+}

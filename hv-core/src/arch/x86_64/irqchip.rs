@@ -1,0 +1,127 @@
+//! The interrupt controllers as room `irq` sees them: I/O APIC pins, MSI and MSI-X.
+
+use super::pci::Function;
+use super::physical::Registers;
+use super::{apic, cpus, ioapic};
+use crate::addr::{CpuId, MachAddr};
+use crate::arch::interrupt::Source;
+use crate::arch::msi::{Message, MsiCapability, MsixCapability, PciAddress};
+
+/// Makes `source` send `vector` to `cpu`. A pin and a maskable message are masked
+/// then; an MSI capability is not turned on (the guest's driver does that). Returns
+/// whether there was something to program.
+#[must_use]
+pub fn route(source: &Source, vector: u8, cpu: CpuId) -> bool {
+    let Some(apic_id) = cpus::apic_id(cpu) else {
+        return false;
+    };
+    match *source {
+        Source::Gsi { gsi, signal } => ioapic::route(gsi, signal, vector, apic_id),
+        Source::Msi {
+            device,
+            index,
+            log2,
+        } => {
+            let function = Function(device);
+            let Some(cap) = MsiCapability::find(&function) else {
+                return false;
+            };
+            // Message `index` adds its number to the data itself.
+            let base = vector - index;
+            cap.program(&function, Message::fixed(base, apic_id), log2);
+            for n in 0..1u8 << log2 {
+                cap.set_mask(&function, n, true);
+            }
+            true
+        }
+        Source::Msix { device, entry } => {
+            let Some(table) = MsixEntry::find(device, entry) else {
+                return false;
+            };
+            table.set_masked(true);
+            table.program(Message::fixed(vector, apic_id));
+            true
+        }
+    }
+}
+
+/// Masks or unmasks `source`, as far as it can be.
+#[inline]
+pub fn set_masked(source: &Source, masked: bool) {
+    match *source {
+        Source::Gsi { gsi, .. } => ioapic::set_masked(gsi, masked),
+        Source::Msi { device, index, .. } => {
+            let function = Function(device);
+            if let Some(cap) = MsiCapability::find(&function) {
+                cap.set_mask(&function, index, masked);
+            }
+        }
+        Source::Msix { device, entry } => {
+            if let Some(table) = MsixEntry::find(device, entry) {
+                table.set_masked(masked);
+            }
+        }
+    }
+}
+
+/// Turns a message off: MSI altogether with its first message, MSI-X entries by their
+/// mask.
+pub fn release(source: &Source) {
+    match *source {
+        Source::Msi {
+            device, index: 0, ..
+        } => {
+            let function = Function(device);
+            if let Some(cap) = MsiCapability::find(&function) {
+                cap.set_enabled(&function, false);
+            }
+        }
+        Source::Msix { .. } => set_masked(source, true),
+        Source::Msi { .. } | Source::Gsi { .. } => {}
+    }
+}
+
+/// Ends the interrupt in service.
+#[inline]
+pub fn end_of_interrupt() {
+    apic::eoi();
+}
+
+/// Physical address and length in bytes of a function's MSI-X table.
+#[must_use]
+pub fn msix_table(device: PciAddress) -> Option<(MachAddr, u64)> {
+    let function = Function(device);
+    let cap = MsixCapability::find(&function)?;
+    let at = MachAddr::from_guest(cap.table_address(&function)?)?;
+    Some((
+        at,
+        u64::from(cap.entries) * u64::from(MsixCapability::ENTRY_SIZE),
+    ))
+}
+
+/// An entry of an MSI-X table, mapped.
+struct MsixEntry(Registers);
+
+impl MsixEntry {
+    fn find(device: PciAddress, entry: u16) -> Option<Self> {
+        let function = Function(device);
+        let cap = MsixCapability::find(&function)?;
+        if entry >= cap.entries || !function.decodes_memory() {
+            return None;
+        }
+        let table = cap.table_address(&function)?;
+        let at = table.checked_add(u64::from(entry) * u64::from(MsixCapability::ENTRY_SIZE))?;
+        Registers::map(MachAddr::from_guest(at)?, 16).map(Self)
+    }
+
+    fn program(&self, message: Message) {
+        self.0.write32(0, message.address as u32);
+        self.0.write32(4, (message.address >> 32) as u32);
+        self.0.write32(8, message.data);
+    }
+
+    fn set_masked(&self, masked: bool) {
+        let control = self.0.read32(12) & !1;
+        self.0.write32(12, control | u32::from(masked));
+    }
+}

@@ -1,0 +1,33 @@
+//! I/O ports.
+#![allow(unsafe_code, reason = "the instructions themselves")]
+
+use x86_64::instructions::port::Port;
+
+macro_rules! port_access {
+    ($read:ident, $write:ident, $t:ty, $bits:literal) => {
+        #[doc = concat!("Reads ", $bits, " bits from a port.")]
+        ///
+        /// # Safety
+        /// Reading this port does nothing that breaks the hypervisor.
+        #[must_use]
+        #[inline]
+        pub unsafe fn $read(port: u16) -> $t {
+            // SAFETY: the caller vouches for the port.
+            unsafe { Port::new(port).read() }
+        }
+
+        #[doc = concat!("Writes ", $bits, " bits to a port.")]
+        ///
+        /// # Safety
+        /// Writing this value to this port does nothing that breaks the hypervisor.
+        #[inline]
+        pub unsafe fn $write(port: u16, value: $t) {
+            // SAFETY: the caller vouches for the port and the value.
+            unsafe { Port::new(port).write(value) }
+        }
+    };
+}
+
+port_access!(read8, write8, u8, "8");
+port_access!(read16, write16, u16, "16");
+port_access!(read32, write32, u32, "32");
