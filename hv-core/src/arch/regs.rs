@@ -34,3 +34,74 @@ pub struct GuestRegs {
 
 const _: () = assert!(core::mem::size_of::<GuestRegs>() == 168);
 const _: () = assert!(core::mem::offset_of!(GuestRegs, rip) == 128);
+
+impl GuestRegs {
+    /// General register `n`, by its number in instruction encodings (0 `rax` to 15
+    /// `r15`; Intel SDM volume 2, table 2-2). Only the low four bits count.
+    #[must_use]
+    #[inline]
+    pub const fn gpr(&self, n: u8) -> u64 {
+        match n & 15 {
+            0 => self.rax,
+            1 => self.rcx,
+            2 => self.rdx,
+            3 => self.rbx,
+            4 => self.rsp,
+            5 => self.rbp,
+            6 => self.rsi,
+            7 => self.rdi,
+            8 => self.r8,
+            9 => self.r9,
+            10 => self.r10,
+            11 => self.r11,
+            12 => self.r12,
+            13 => self.r13,
+            14 => self.r14,
+            _ => self.r15,
+        }
+    }
+
+    /// General register `n`, to be written; numbered as for [`GuestRegs::gpr`].
+    #[inline]
+    pub const fn gpr_mut(&mut self, n: u8) -> &mut u64 {
+        match n & 15 {
+            0 => &mut self.rax,
+            1 => &mut self.rcx,
+            2 => &mut self.rdx,
+            3 => &mut self.rbx,
+            4 => &mut self.rsp,
+            5 => &mut self.rbp,
+            6 => &mut self.rsi,
+            7 => &mut self.rdi,
+            8 => &mut self.r8,
+            9 => &mut self.r9,
+            10 => &mut self.r10,
+            11 => &mut self.r11,
+            12 => &mut self.r12,
+            13 => &mut self.r13,
+            14 => &mut self.r14,
+            _ => &mut self.r15,
+        }
+    }
+}
+
+/// Carry. Bits of `rflags`: Intel SDM volume 1, section 3.4.3.
+pub const RFLAGS_CF: u64 = 1 << 0;
+/// Parity of the low byte.
+pub const RFLAGS_PF: u64 = 1 << 2;
+/// Carry out of bit 3.
+pub const RFLAGS_AF: u64 = 1 << 4;
+/// Zero.
+pub const RFLAGS_ZF: u64 = 1 << 6;
+/// Sign.
+pub const RFLAGS_SF: u64 = 1 << 7;
+/// Single step.
+pub const RFLAGS_TF: u64 = 1 << 8;
+/// Interrupts enabled.
+pub const RFLAGS_IF: u64 = 1 << 9;
+/// String instructions go down.
+pub const RFLAGS_DF: u64 = 1 << 10;
+/// Signed overflow.
+pub const RFLAGS_OF: u64 = 1 << 11;
+/// Instruction breakpoints off for one instruction.
+pub const RFLAGS_RF: u64 = 1 << 16;

@@ -10,6 +10,7 @@ pub use vcpu::{Vcpu, VcpuState};
 
 use crate::addr::{DomId, Mfn, VcpuId};
 use crate::mm::shared_page::SharedPage;
+use crate::pv_emul::io::DomainIo;
 use crate::sync::Once;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -30,6 +31,8 @@ pub struct Domain {
     pub shared: SharedPage,
     /// `vm_assist` bits enabled.
     pub assist: AtomicU64,
+    /// I/O ports.
+    pub io: DomainIo,
 }
 
 impl Domain {
@@ -43,6 +46,7 @@ impl Domain {
             shared_info,
             shared,
             assist: AtomicU64::new(0),
+            io: DomainIo::new(privileged),
         }
     }
 

@@ -5,9 +5,11 @@
 //! a plain `&mut`. Others may only `try_lock` it, which succeeds exactly while the
 //! vCPU does not run.
 
+use super::Domain;
 use crate::addr::{DomId, GuestVa, Mfn, VcpuId};
 use crate::arch::regs::GuestRegs;
 use crate::mm::shared_page::InfoSlot;
+use crate::pv_emul::CpuView;
 use crate::sync::{Level, Lock};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -92,6 +94,10 @@ pub struct VcpuState {
     pub debug: [u64; 8],
     /// Virtual I/O privilege level (0-3).
     pub iopl: u8,
+    /// I/O permission bitmap in guest kernel space, from PHYSDEVOP_set_iobitmap.
+    pub io_bitmap: GuestVa,
+    /// Ports that bitmap covers (0: none).
+    pub io_bitmap_ports: u32,
     /// TSC_AUX.
     pub tsc_aux: u32,
     /// Guest GDT frames (counted as segment-descriptor pages).
@@ -134,6 +140,8 @@ impl VcpuState {
             xcr0: 3,
             debug: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
             iopl: 0,
+            io_bitmap: GuestVa(0),
+            io_bitmap_ports: 0,
             tsc_aux: 0,
             gdt_frames: [None; 14],
             gdt_entries: 0,
@@ -142,7 +150,39 @@ impl VcpuState {
             nmi_in_progress: false,
         }
     }
+
+    /// What [`pv_emul`](crate::pv_emul) needs of this state and of vCPU `id` of
+    /// `domain`, whose registers are `regs`.
+    #[must_use]
+    #[inline]
+    pub fn emulation_view<'a>(
+        &'a mut self,
+        regs: &'a mut GuestRegs,
+        domain: &Domain,
+        id: VcpuId,
+    ) -> CpuView<'a> {
+        CpuView {
+            regs,
+            kernel_mode: self.kernel_mode,
+            boot_vcpu: id.0 == 0,
+            hardware_domain: domain.privileged,
+            architectural_iopl: domain.assists(VMASST_ARCHITECTURAL_IOPL),
+            kernel_root: self.kernel_root,
+            task_switched: &mut self.task_switched,
+            cr2: &mut self.cr2,
+            cr4: &mut self.cr4,
+            xcr0: &mut self.xcr0,
+            debug: &mut self.debug,
+            tsc_aux: &mut self.tsc_aux,
+            iopl: self.iopl,
+            io_bitmap: (self.io_bitmap, self.io_bitmap_ports),
+        }
+    }
 }
+
+/// `vm_assist` type: the kernel's virtual IOPL check is the architecture's.
+/// Source: Xen `include/public/xen.h`.
+const VMASST_ARCHITECTURAL_IOPL: u32 = 4;
 
 impl Default for VcpuState {
     fn default() -> Self {

@@ -1,1 +1,26 @@
-//! Privileged instructions of a PV kernel: decoding and effect.
+//! Decoding and effect of the privileged instructions a PV kernel may still use.
+//!
+//! A guest kernel runs at CPL 3, so its privileged instructions fault. Kernels avoid
+//! most of them; the rest is decoded here ([`decode`]) and given its effect
+//! ([`execute`]) on a [`CpuView`]. A second decoder ([`store`]) turns a faulting store
+//! to a page table into one checked update.
+//!
+//! The room knows neither domains nor page tables: state comes in as a view, hardware
+//! and guest memory through the traits of [`seam`]. No lock is held when a seam is
+//! called, except the one around [`io::IoState`] where its documentation says so.
+
+pub mod control;
+pub mod cpuid;
+pub mod debug;
+pub mod decode;
+pub mod execute;
+mod insn;
+pub mod io;
+pub mod msr;
+pub mod seam;
+pub mod store;
+
+pub use decode::{Decoded, Insn};
+pub use execute::{CpuView, Fault, Outcome, execute};
+pub use insn::Width;
+pub use store::StoreOp;
