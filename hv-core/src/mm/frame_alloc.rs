@@ -257,7 +257,7 @@ impl FrameAlloc {
         self.free.fetch_sub(1 << order, Ordering::Relaxed);
         let mut newest = FlushStamp(0);
         for n in 0..1u32 << order {
-            newest = newest.max(record(frames, first + n).stamp());
+            newest = later(newest, record(frames, first + n).stamp());
         }
         if newest != FlushStamp(0) {
             tlb.flush_since(newest, CpuMask(u64::MAX));
@@ -311,6 +311,16 @@ impl FrameAlloc {
             }
         }
         Ok(found)
+    }
+}
+
+/// The later of two stamps of a clock that wraps; 0 is none. If one is so old that
+/// it seems to lie ahead it is taken: then everybody flushes.
+fn later(a: FlushStamp, b: FlushStamp) -> FlushStamp {
+    if b == FlushStamp(0) || a != FlushStamp(0) && a.0.wrapping_sub(b.0).cast_signed() >= 0 {
+        a
+    } else {
+        b
     }
 }
 

@@ -230,9 +230,14 @@ impl TypeWord {
     /// frame that was freed meanwhile never finds a usable type.
     const VALID: u64 = 1 << 63;
     const MAX_COUNT: u32 = 1 << 31;
-    /// Upper half of a usable writable frame's word.
-    const WRITABLE_HALF: u32 =
-        (Self::VALID >> 32) as u32 | ((FrameType::Writable as u32) << (Self::TYPE_SHIFT - 32));
+    /// Bits of the upper half that do not matter to who wants the type.
+    const PINNED_HALF: u32 = (Self::PINNED >> 32) as u32;
+
+    /// Upper half of the word of a frame usable as `ty`, pinned or not.
+    #[inline]
+    const fn half(ty: FrameType) -> u32 {
+        (Self::VALID >> 32) as u32 | ty as u32
+    }
 
     const fn new(ty: FrameType, count: u32, flags: u64) -> Self {
         Self((ty as u64) << Self::TYPE_SHIFT | count as u64 | flags)
@@ -284,8 +289,7 @@ impl TypeWord {
     #[must_use]
     #[inline]
     pub const fn is_valid_as(self, ty: FrameType) -> bool {
-        let half = (Self::VALID >> 32) as u32 | (ty as u32);
-        (self.0 >> 32) as u32 & !((Self::PINNED >> 32) as u32) == half && self.count() > 0
+        (self.0 >> 32) as u32 & !Self::PINNED_HALF == Self::half(ty) && self.count() > 0
     }
 }
 
@@ -323,7 +327,7 @@ const PROGRESS_SHIFT: u32 = 16;
 
 /// What came of asking for a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Acquired {
+pub(crate) enum Acquired {
     /// The count went up; the type is usable.
     Held,
     /// The count went from 0 to 1: the asker must flush, validate, then publish.
@@ -343,7 +347,7 @@ pub(super) enum Acquired {
 
 /// What came of giving a type reference back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Released {
+pub(crate) enum Released {
     /// Others still hold the type.
     Shared,
     /// The count went to 0; the type's own reference is now the caller's to put.
@@ -389,13 +393,13 @@ impl Frame {
 
     /// Takes a reference if `owner` owns the frame and it is in use.
     #[inline]
-    pub(super) fn get_ref(&self, owner: DomId) -> bool {
+    pub(crate) fn get_ref(&self, owner: DomId) -> bool {
         self.get_ref_if(|c| c.owner() == owner)
     }
 
     /// Takes a reference to a frame in use that satisfies `wanted`.
     #[inline]
-    pub(super) fn get_ref_if(&self, wanted: impl Fn(CountWord) -> bool) -> bool {
+    pub(crate) fn get_ref_if(&self, wanted: impl Fn(CountWord) -> bool) -> bool {
         let mut word = self.count.load(Ordering::Relaxed);
         loop {
             let refs = word as u32;
@@ -417,7 +421,7 @@ impl Frame {
     /// Takes one more reference on behalf of someone who already keeps the frame.
     /// False if the count is too high.
     #[inline]
-    pub(super) fn add_ref(&self) -> bool {
+    pub(crate) fn add_ref(&self) -> bool {
         if self.count.fetch_add(1, Ordering::Relaxed) as u32 >= CountWord::MAX_REFS {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return false;
@@ -427,7 +431,7 @@ impl Frame {
 
     /// Gives a reference back; true if it was the last, and the frame is the caller's to free.
     #[inline]
-    pub(super) fn put_ref(&self) -> bool {
+    pub(crate) fn put_ref(&self) -> bool {
         let before = self.count.fetch_sub(1, Ordering::AcqRel);
         debug_assert!(before as u32 != 0, "reference count below zero");
         before as u32 == 1
@@ -481,13 +485,14 @@ impl Frame {
             .store(u64::from(next) | u64::from(prev) << 32, Ordering::Relaxed);
     }
 
-    /// Takes a writable reference if others hold the type already.
+    /// Takes a reference to type `ty` if others hold it already. The frame may have
+    /// been freed and given to another owner meanwhile: look at the owner afterwards.
     #[inline]
-    pub(super) fn share_writable(&self) -> bool {
+    pub(crate) fn share_type(&self, ty: FrameType) -> bool {
         let mut word = self.kind.load(Ordering::Relaxed);
         loop {
             let count = word as u32;
-            if (word >> 32) as u32 != TypeWord::WRITABLE_HALF
+            if (word >> 32) as u32 & !TypeWord::PINNED_HALF != TypeWord::half(ty)
                 || count == 0
                 || count >= TypeWord::MAX_COUNT
             {
@@ -507,7 +512,7 @@ impl Frame {
 
     /// One try for a reference to type `ty`. `has_ref`: the caller brings a reference
     /// that becomes the type's own if the count is 0 (see [`Acquired::Claimed`]).
-    pub(super) fn get_type(&self, ty: FrameType, has_ref: bool) -> Acquired {
+    pub(crate) fn get_type(&self, ty: FrameType, has_ref: bool) -> Acquired {
         let word = TypeWord(self.kind.load(Ordering::Acquire));
         let (next, outcome) = if word.count() == 0 {
             if !has_ref {
@@ -539,7 +544,7 @@ impl Frame {
 
     /// Gives a type reference back. `now` tells the time if the last access goes.
     #[inline]
-    pub(super) fn put_type(&self, now: impl Fn() -> FlushStamp) -> Released {
+    pub(crate) fn put_type(&self, now: impl Fn() -> FlushStamp) -> Released {
         loop {
             let word = TypeWord(self.kind.load(Ordering::Acquire));
             debug_assert!(word.count() != 0, "type count below zero");
@@ -579,18 +584,18 @@ impl Frame {
     }
 
     /// Ends a transition: the type is usable.
-    pub(super) fn publish_valid(&self) {
+    pub(crate) fn publish_valid(&self) {
         self.kind.fetch_or(TypeWord::VALID, Ordering::AcqRel);
     }
 
     /// Ends a transition: it was interrupted, and whoever holds the type may resume.
-    pub(super) fn publish_partial(&self) {
+    pub(crate) fn publish_partial(&self) {
         self.kind.fetch_or(TypeWord::PARTIAL, Ordering::AcqRel);
     }
 
     /// Ends a transition by giving the type reference back; the type's contents are
     /// gone. True if it was the last: its own reference is the caller's to put.
-    pub(super) fn publish_dismantled(&self, stamp: FlushStamp) {
+    pub(crate) fn publish_dismantled(&self, stamp: FlushStamp) {
         self.set_stamp(stamp);
         let word = TypeWord(self.kind.load(Ordering::Relaxed));
         debug_assert!(word.count() == 1 && word.is_in_transition());
@@ -599,13 +604,13 @@ impl Frame {
     }
 
     /// Sets the pin flag (the pin's type reference is the caller's). False if it was set.
-    pub(super) fn set_pinned(&self) -> bool {
+    pub(crate) fn set_pinned(&self) -> bool {
         self.kind.fetch_or(TypeWord::PINNED, Ordering::AcqRel) & TypeWord::PINNED == 0
     }
 
     /// Clears the pin flag; the pin's type reference becomes the caller's. False if
     /// it was clear.
-    pub(super) fn clear_pinned(&self) -> bool {
+    pub(crate) fn clear_pinned(&self) -> bool {
         self.kind.fetch_and(!TypeWord::PINNED, Ordering::AcqRel) & TypeWord::PINNED != 0
     }
 

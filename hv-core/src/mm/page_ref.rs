@@ -171,7 +171,7 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
         if frame.owner() != owner {
             return Err(RefError::NotOwned);
         }
-        if frame.share_writable() {
+        if frame.share_type(FrameType::Writable) {
             if frame.owner() == owner {
                 return Ok(());
             }
@@ -264,7 +264,7 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
         if frame.owner() != owner {
             return Err(RefError::NotOwned);
         }
-        if frame.share_writable() {
+        if frame.share_type(FrameType::Writable) {
             // The type keeps the frame, so this is not the last.
             frame.put_ref();
             return Ok(());

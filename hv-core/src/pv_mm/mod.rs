@@ -1,1 +1,242 @@
 //! Guest page tables: validated, counted, updated.
+//!
+//! A PV guest writes its own page tables in terms of machine frames, but only the
+//! hypervisor stores into frames that are in use as tables. This room checks what a
+//! guest wants stored, keeps the references that entries stand for, and walks tables.
+//! It knows domains by number, and what a domain may map by [`Rights`]; it flushes
+//! nothing except through type changes in [`crate::mm`].
+//!
+//! **What an entry holds.** A present L1 entry of a RAM frame holds one writable
+//! reference if it is writable, else one plain reference. A present entry of a higher
+//! table holds one reference to the type of the next lower table. Entries of frames
+//! that are not RAM hold nothing. Nobody cares how an entry came to be: what it holds
+//! follows from its bits alone, so whoever removes it can give it back.
+//!
+//! **Life of a table.** none → in transition (validated entry by entry, [`promote`])
+//! → valid → in transition (taken apart from the last entry, [`demote`]) → none. Both
+//! transitions can stop half way at a *partial* table, whose first `progress` entries
+//! hold references, and both can start from one. A partial table's type references
+//! belong to whoever was working on it: the entry above it (marked `half`) or a vCPU's
+//! [`Unfinished`] list.
+//!
+//! **Updates** ([`update`]) happen under the table's lock, in a valid table.
+//!
+//! **Flushing.** Making a frame writable again after it was a table, a table after it
+//! was writable, or freeing it, flushes (see [`crate::mm`]). Beyond that an update
+//! needs no flush for the hypervisor's sake; [`update::Updated::stale`] says when a
+//! higher-level entry was replaced, which Xen's interface flushes for the guest.
+//!
+//! Locks: table locks, from higher to lower levels.
+
+pub mod demote;
+pub mod descriptors;
+pub mod entry;
+pub mod pin;
+pub mod promote;
+pub mod pte;
+pub mod update;
+pub mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use crate::addr::{DomId, Mfn};
+use crate::hypercall;
+use crate::mm::frame_table::FrameType;
+use crate::mm::page_ref::RefError;
+
+/// How a domain may map a frame that is not RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoAccess {
+    /// Read and write.
+    ReadWrite,
+    /// Read; a writable mapping silently becomes read-only.
+    ReadOnly,
+}
+
+/// Which device memory a domain may map.
+pub trait IoMem {
+    /// Whether and how frame `mfn`, which is not RAM, may be mapped. Frames beyond
+    /// the machine's physical address width must be refused.
+    fn may_map(&self, mfn: Mfn) -> Option<IoAccess>;
+}
+
+/// No device memory at all.
+#[derive(Clone, Copy, Debug)]
+pub struct NoIoMem;
+
+impl IoMem for NoIoMem {
+    fn may_map(&self, _: Mfn) -> Option<IoAccess> {
+        None
+    }
+}
+
+/// On whose behalf entries are written.
+#[derive(Clone, Copy)]
+pub struct Rights<'a> {
+    /// Owner of the page tables.
+    pub tables: DomId,
+    /// Owner of the frames that L1 entries may map.
+    pub frames: DomId,
+    /// Whether L1 entries may choose a cache type (domains with devices).
+    pub cache_control: bool,
+    /// Device memory it may map.
+    pub io: &'a dyn IoMem,
+}
+
+impl core::fmt::Debug for Rights<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Rights")
+            .field("tables", &self.tables)
+            .field("frames", &self.frames)
+            .field("cache_control", &self.cache_control)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Rights<'a> {
+    /// A domain without devices that maps its own frames.
+    #[must_use]
+    pub const fn plain(id: DomId) -> Rights<'static> {
+        Rights {
+            tables: id,
+            frames: id,
+            cache_control: false,
+            io: &NoIoMem,
+        }
+    }
+
+    /// The same, mapping frames of `owner`.
+    #[must_use]
+    pub const fn mapping(self, owner: DomId) -> Rights<'a> {
+        Rights {
+            frames: owner,
+            ..self
+        }
+    }
+}
+
+/// What a guest did wrong with a page table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PtError {
+    /// An entry has bits the interface does not allow.
+    BadFlags,
+    /// An L1 entry maps a frame that is not the domain's, or cannot be had as wished.
+    FrameBusy,
+    /// An L1 entry maps device memory without the right to.
+    NoIoAccess,
+    /// The frame of a table is not the domain's.
+    NotOwned,
+    /// The frame is in use as something else.
+    InUseAs(FrameType),
+    /// The frame is no valid table of that level.
+    NotATable,
+    /// A slot of the hypervisor's.
+    ReservedSlot,
+    /// Already (or not) pinned.
+    PinState,
+    /// A cache type that this frame cannot have.
+    CacheType,
+    /// A bad segment descriptor.
+    BadDescriptor,
+    /// The entry no longer is what the caller expects.
+    Changed,
+    /// Too many references to one frame.
+    Overflow,
+}
+
+impl From<RefError> for PtError {
+    fn from(e: RefError) -> Self {
+        match e {
+            RefError::NotOwned => Self::NotOwned,
+            RefError::InUseAs(ty) => Self::InUseAs(ty),
+            RefError::Overflow => Self::Overflow,
+        }
+    }
+}
+
+impl From<PtError> for hypercall::Error {
+    fn from(e: PtError) -> Self {
+        match e {
+            PtError::FrameBusy | PtError::Changed | PtError::Overflow => Self::Busy,
+            PtError::NoIoAccess => Self::NotPermitted,
+            PtError::CacheType => Self::Access,
+            PtError::BadFlags
+            | PtError::NotOwned
+            | PtError::InUseAs(_)
+            | PtError::NotATable
+            | PtError::ReservedSlot
+            | PtError::PinState
+            | PtError::BadDescriptor => Self::Invalid,
+        }
+    }
+}
+
+/// A type reference to a table that someone must still give back (or, if the table is
+/// partial, go on validating first).
+#[must_use = "the reference must be given back"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// The table.
+    pub mfn: Mfn,
+    /// Its level.
+    pub level: u8,
+}
+
+/// Why an operation on a table did not succeed.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The caller wanted to be interrupted; doing the same again goes on from here.
+    /// Until then the reference to the unfinished table is the caller's to keep.
+    Interrupted(Leftover),
+    /// The guest's mistake; nothing changed. The reference, if any, is the caller's
+    /// to give back.
+    Failed(PtError, Option<Leftover>),
+}
+
+impl From<PtError> for Stop {
+    fn from(e: PtError) -> Self {
+        Self::Failed(e, None)
+    }
+}
+
+/// Asks whether a long operation should stop; called between entries.
+pub type Preempt<'a> = &'a dyn Fn() -> bool;
+
+/// Never stop.
+pub const NEVER: Preempt<'static> = &|| false;
+
+/// What a vCPU still has to finish of interrupted page-table operations.
+///
+/// At most two references: to a table being validated for the operation that will be
+/// tried again, and to one being taken apart. [`Unfinished::ready`] must succeed
+/// before the next operation starts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    resuming: Option<Leftover>,
+    retiring: Option<Leftover>,
+}
+
+impl Unfinished {
+    /// Nothing to finish.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            resuming: None,
+            retiring: None,
+        }
+    }
+
+    /// Whether there is nothing to finish.
+    #[must_use]
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.resuming.is_none() && self.retiring.is_none()
+    }
+
+    /// The references held here (for the audit).
+    pub fn iter(&self) -> impl Iterator<Item = Leftover> + '_ {
+        self.resuming.iter().chain(&self.retiring).copied()
+    }
+}

@@ -1,0 +1,171 @@
+//! Giving a table's type reference back; with the last one the table is taken apart,
+//! from its last entry to its first.
+
+use super::entry::release_l1;
+use super::promote::is_reserved;
+use super::{Leftover, Preempt, Unfinished, pte};
+use crate::addr::Mfn;
+use crate::arch::{FrameMem, Tlb};
+use crate::mm::Mm;
+use crate::mm::frame_table::{Released, TableGuard};
+use core::sync::atomic::Ordering;
+
+/// Gives back a type reference to `mfn` as table of `level`.
+///
+/// # Errors
+/// The same reference, still the caller's, if `preempt` said so before it was done.
+///
+/// # Panics
+/// If the frame has no record: then there was no reference.
+pub fn release_table<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    mfn: Mfn,
+    level: u8,
+    preempt: Preempt<'_>,
+) -> Result<(), Leftover> {
+    let frame = mm.record(mfn);
+    debug_assert_eq!(frame.kind().ty().level(), Some(level));
+    match frame.put_type(|| mm.stamp_now()) {
+        Released::Shared => Ok(()),
+        Released::Last => unreachable!("a table is taken apart"),
+        Released::Dismantle => {
+            let guard = frame.lock_table();
+            let done = if level == 1 {
+                take_apart_l1(mm, mfn, &guard);
+                true
+            } else {
+                take_apart_upper(mm, mfn, level, &guard, preempt)
+            };
+            if !done {
+                frame.publish_partial();
+                return Err(Leftover { mfn, level });
+            }
+            frame.publish_dismantled(mm.stamp_now());
+            drop(guard);
+            mm.put_ref(mfn, frame);
+            Ok(())
+        }
+    }
+}
+
+fn take_apart_l1<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, mfn: Mfn, guard: &TableGuard<'_>) {
+    for word in &mm.mem.words(mfn)[..guard.progress()] {
+        let entry = word.load(Ordering::Relaxed);
+        if entry & pte::P != 0 {
+            release_l1(mm, entry);
+        }
+    }
+    guard.set_progress(0, false);
+}
+
+/// False if interrupted.
+fn take_apart_upper<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    mfn: Mfn,
+    level: u8,
+    guard: &TableGuard<'_>,
+    preempt: Preempt<'_>,
+) -> bool {
+    let words = mm.mem.words(mfn);
+    let mut end = guard.progress();
+    if guard.half() {
+        // The entry above the last complete one.
+        end += 1;
+    }
+    let top = end;
+    while end > 0 {
+        let index = end - 1;
+        let entry = words[index].load(Ordering::Relaxed);
+        if entry & pte::P != 0 && !is_reserved(level, index) {
+            if end != top && preempt() {
+                guard.set_progress(end, false);
+                return false;
+            }
+            if release_table(mm, pte::frame(entry), level - 1, preempt).is_err() {
+                guard.set_progress(index, true);
+                return false;
+            }
+        }
+        end = index;
+    }
+    guard.set_progress(0, false);
+    true
+}
+
+impl Unfinished {
+    /// Finishes taking apart what was interrupted. Call before each operation that
+    /// may leave something.
+    ///
+    /// # Errors
+    /// [`StillUnfinished`]: call again.
+    #[inline]
+    pub fn ready<M: FrameMem, T: Tlb>(
+        &mut self,
+        mm: &Mm<M, T>,
+        preempt: Preempt<'_>,
+    ) -> Result<(), StillUnfinished> {
+        match self.retiring {
+            None => Ok(()),
+            Some(_) => finish(&mut self.retiring, mm, preempt),
+        }
+    }
+
+    /// Finishes everything: the interrupted operation will not be tried again.
+    ///
+    /// # Errors
+    /// [`StillUnfinished`]: call again.
+    pub fn finish<M: FrameMem, T: Tlb>(
+        &mut self,
+        mm: &Mm<M, T>,
+        preempt: Preempt<'_>,
+    ) -> Result<(), StillUnfinished> {
+        finish(&mut self.retiring, mm, preempt)?;
+        finish(&mut self.resuming, mm, preempt)
+    }
+
+    /// Keeps the reference of an operation that will be tried again.
+    ///
+    /// # Panics
+    /// In debug builds, if [`Unfinished::ready`] was not called before the operation.
+    pub fn resume_later<M: FrameMem, T: Tlb>(&mut self, mm: &Mm<M, T>, leftover: Leftover) {
+        match self.resuming {
+            Some(old) if old == leftover => {
+                // A second reference to the same table: not the last one.
+                let extra = release_table(mm, leftover.mfn, leftover.level, super::NEVER);
+                debug_assert!(extra.is_ok());
+            }
+            old => {
+                if let Some(old) = old {
+                    self.retire(mm, old);
+                }
+                self.resuming = Some(leftover);
+            }
+        }
+    }
+
+    /// Keeps a reference that is only to be given back.
+    pub fn retire<M: FrameMem, T: Tlb>(&mut self, mm: &Mm<M, T>, leftover: Leftover) {
+        debug_assert!(self.retiring.is_none());
+        if let Some(old) = self.retiring.replace(leftover) {
+            // Not reached; and if it were, only slow.
+            let done = release_table(mm, old.mfn, old.level, super::NEVER);
+            debug_assert!(done.is_ok());
+        }
+    }
+}
+
+/// Interrupted again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StillUnfinished;
+
+fn finish<M: FrameMem, T: Tlb>(
+    slot: &mut Option<Leftover>,
+    mm: &Mm<M, T>,
+    preempt: Preempt<'_>,
+) -> Result<(), StillUnfinished> {
+    if let Some(l) = *slot {
+        release_table(mm, l.mfn, l.level, preempt).map_err(|_| StillUnfinished)?;
+        *slot = None;
+    }
+    Ok(())
+}

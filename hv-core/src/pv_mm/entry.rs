@@ -1,0 +1,94 @@
+//! The references an L1 entry stands for: taken, changed, given back.
+
+use super::{IoAccess, PtError, Rights, pte};
+use crate::addr::{DomId, Mfn};
+use crate::arch::{FrameMem, Tlb};
+use crate::mm::Mm;
+use crate::mm::frame_table::Frame;
+
+/// Checks the bits of a present L1 entry and puts them as they will be stored.
+#[inline]
+pub(super) fn check_l1(rights: &Rights<'_>, entry: u64) -> Result<u64, PtError> {
+    let bad = if rights.cache_control {
+        pte::L1_BAD_CACHED
+    } else {
+        pte::L1_BAD
+    };
+    if entry & bad != 0 {
+        return Err(PtError::BadFlags);
+    }
+    Ok(pte::adjust_l1(entry))
+}
+
+/// Takes what the present, checked L1 entry will hold. Answers the entry to store,
+/// which for device memory may differ.
+#[inline]
+pub(super) fn acquire_l1<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    rights: &Rights<'_>,
+    entry: u64,
+) -> Result<u64, PtError> {
+    let mfn = pte::frame(entry);
+    if let Some(frame) = mm.frames.get(mfn) {
+        let count = frame.count();
+        if count.is_ram() {
+            if count.is_hypervisor() && entry & pte::CACHE != 0 {
+                return Err(PtError::CacheType);
+            }
+            let taken = if entry & pte::RW != 0 {
+                mm.get_writable_at(mfn, frame, rights.frames).is_ok()
+            } else {
+                frame.get_ref(rights.frames)
+            };
+            return if taken {
+                Ok(entry)
+            } else {
+                Err(PtError::FrameBusy)
+            };
+        }
+    }
+    device_l1(rights, mfn, entry)
+}
+
+/// The entry to store for device memory.
+#[cold]
+fn device_l1(rights: &Rights<'_>, mfn: Mfn, entry: u64) -> Result<u64, PtError> {
+    // Who maps with another domain's frames may name device memory only as such.
+    if rights.frames != rights.tables && rights.frames != DomId::IO {
+        return Err(PtError::FrameBusy);
+    }
+    let access = rights.io.may_map(mfn).ok_or(PtError::NoIoAccess)?;
+    let mut entry = entry;
+    if access == IoAccess::ReadOnly {
+        entry &= !pte::RW;
+    }
+    if entry & pte::CACHE == 0 {
+        entry |= pte::PWT | pte::PCD;
+    }
+    Ok(entry)
+}
+
+/// Gives back what a present L1 entry that is no longer stored held.
+#[inline]
+pub(super) fn release_l1<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, entry: u64) {
+    let mfn = pte::frame(entry);
+    if let Some(frame) = mm.frames.get(mfn)
+        && frame.count().is_ram()
+    {
+        if entry & pte::RW != 0 {
+            mm.put_writable_at(mfn, frame);
+        } else {
+            mm.put_ref(mfn, frame);
+        }
+    }
+}
+
+/// The RAM frame that two present entries both name, if they do and no more than the
+/// right to write differs (beside what concerns no reference).
+#[inline]
+pub(super) fn same_ram<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, old: u64, new: u64) -> Option<&Frame> {
+    if (old ^ new) & !(pte::L1_HARMLESS | pte::RW) != 0 {
+        return None;
+    }
+    mm.frames.ram(pte::frame(new))
+}

@@ -1,0 +1,235 @@
+//! Making a frame a page table: every entry is checked and takes what it stands for.
+
+use super::demote::release_table;
+use super::entry::{acquire_l1, check_l1, release_l1};
+use super::{Leftover, Preempt, PtError, Rights, Stop, pte};
+use crate::addr::Mfn;
+use crate::arch::{FrameMem, Tlb};
+use crate::mm::frame_table::{Acquired, Frame, FrameType, TableGuard};
+use crate::mm::{FIRST_HYPERVISOR_SLOT, HYPERVISOR_SLOTS, Mm};
+use core::sync::atomic::Ordering;
+
+/// Entries of a page table.
+pub(super) const ENTRIES: usize = 512;
+
+/// Whether entry `index` of a table of `level` is the hypervisor's.
+#[inline]
+pub(super) fn is_reserved(level: u8, index: usize) -> bool {
+    level == 4 && index.wrapping_sub(FIRST_HYPERVISOR_SLOT) < HYPERVISOR_SLOTS
+}
+
+/// Takes a type reference to `mfn` as table of `level`, validating it if it is not one
+/// yet. The reference is the caller's: [`release_table`] gives it back.
+///
+/// # Errors
+/// [`Stop::Interrupted`] if `preempt` said so; the caller keeps the leftover and tries
+/// again. [`Stop::Failed`] if the frame cannot be that table.
+pub fn acquire_table<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    rights: &Rights<'_>,
+    mfn: Mfn,
+    level: u8,
+    preempt: Preempt<'_>,
+) -> Result<(), Stop> {
+    let ty = FrameType::table(level);
+    let frame = mm.frames.get(mfn).ok_or(PtError::NotOwned)?;
+    if frame.owner() != rights.tables {
+        return Err(PtError::NotOwned.into());
+    }
+    if frame.share_type(ty) {
+        if frame.owner() == rights.tables {
+            return Ok(());
+        }
+        // Freed and another's table between the two looks.
+        return Err(match release_table(mm, mfn, level, preempt) {
+            Ok(()) => PtError::NotOwned.into(),
+            Err(l) => Stop::Failed(PtError::NotOwned, Some(l)),
+        });
+    }
+    // The type keeps the frame; this reference bridges the time until it does, and
+    // becomes the type's if there is none.
+    if !frame.get_ref(rights.tables) {
+        return Err(PtError::NotOwned.into());
+    }
+    loop {
+        match frame.get_type(ty, true) {
+            Acquired::Held => {
+                mm.put_ref(mfn, frame);
+                return Ok(());
+            }
+            Acquired::Claimed(before) => {
+                mm.flush_before_reuse(frame, before, ty);
+                let guard = frame.lock_table();
+                guard.set_progress(0, false);
+                return validate(mm, rights, mfn, frame, level, guard, preempt);
+            }
+            Acquired::Resume => {
+                mm.put_ref(mfn, frame);
+                let guard = frame.lock_table();
+                return validate(mm, rights, mfn, frame, level, guard, preempt);
+            }
+            Acquired::Wait | Acquired::NeedsRef => crate::arch::machine::relax(),
+            Acquired::Conflict(other) => {
+                mm.put_ref(mfn, frame);
+                return Err(PtError::InUseAs(other).into());
+            }
+            Acquired::Overflow => {
+                mm.put_ref(mfn, frame);
+                return Err(PtError::Overflow.into());
+            }
+        }
+    }
+}
+
+/// Validates a table in transition from where it stands, and publishes the outcome.
+fn validate<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    rights: &Rights<'_>,
+    mfn: Mfn,
+    frame: &Frame,
+    level: u8,
+    guard: TableGuard<'_>,
+    preempt: Preempt<'_>,
+) -> Result<(), Stop> {
+    let outcome = if level == 1 {
+        validate_l1(mm, rights, mfn, &guard)
+    } else {
+        validate_upper(mm, rights, mfn, level, &guard, preempt)
+    };
+    match outcome {
+        Ok(()) => {
+            frame.publish_valid();
+            Ok(())
+        }
+        Err(Halt::Interrupted) => {
+            frame.publish_partial();
+            Err(Stop::Interrupted(Leftover { mfn, level }))
+        }
+        Err(Halt::Failed(e)) => {
+            let cheap = level == 1 || guard.progress() == 0 && !guard.half();
+            frame.publish_partial();
+            drop(guard);
+            if cheap && release_table(mm, mfn, level, super::NEVER).is_ok() {
+                return Err(e.into());
+            }
+            Err(Stop::Failed(e, Some(Leftover { mfn, level })))
+        }
+    }
+}
+
+enum Halt {
+    Interrupted,
+    Failed(PtError),
+}
+
+fn validate_l1<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    rights: &Rights<'_>,
+    mfn: Mfn,
+    guard: &TableGuard<'_>,
+) -> Result<(), Halt> {
+    for (index, word) in mm.mem.words(mfn).iter().enumerate() {
+        // Nobody else writes here: no guest can map it writable, and the MMU does not
+        // use a table before it is valid.
+        let entry = word.load(Ordering::Relaxed);
+        if entry & pte::P == 0 {
+            continue;
+        }
+        match check_l1(rights, entry).and_then(|e| acquire_l1(mm, rights, e)) {
+            Ok(stored) => {
+                if stored != entry {
+                    word.store(stored, Ordering::Relaxed);
+                }
+            }
+            Err(e) => {
+                guard.set_progress(0, false);
+                for word in &mm.mem.words(mfn)[..index] {
+                    let entry = word.load(Ordering::Relaxed);
+                    if entry & pte::P != 0 {
+                        release_l1(mm, entry);
+                    }
+                }
+                return Err(Halt::Failed(e));
+            }
+        }
+    }
+    guard.set_progress(ENTRIES, false);
+    Ok(())
+}
+
+fn validate_upper<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    rights: &Rights<'_>,
+    mfn: Mfn,
+    level: u8,
+    guard: &TableGuard<'_>,
+    preempt: Preempt<'_>,
+) -> Result<(), Halt> {
+    let words = mm.mem.words(mfn);
+    let start = guard.progress();
+    // Of an interrupted child there is a reference already; once the child is
+    // acquired again there is one too many.
+    let mut half = guard.half();
+    for (index, word) in words.iter().enumerate().skip(start) {
+        if is_reserved(level, index) {
+            continue;
+        }
+        let entry = word.load(Ordering::Relaxed);
+        if entry & pte::P == 0 {
+            continue;
+        }
+        if index > start && preempt() {
+            guard.set_progress(index, false);
+            return Err(Halt::Interrupted);
+        }
+        let outcome = check_upper(entry, level)
+            .map_err(Stop::from)
+            .and_then(|e| acquire_table(mm, rights, pte::frame(e), level - 1, preempt).map(|()| e));
+        let child = |l: &Leftover| (l.mfn, l.level);
+        match outcome {
+            Ok(stored) => {
+                if half {
+                    let extra = release_table(mm, pte::frame(entry), level - 1, super::NEVER);
+                    debug_assert!(extra.is_ok());
+                    half = false;
+                }
+                if stored != entry {
+                    word.store(stored, Ordering::Relaxed);
+                }
+            }
+            Err(stop) => {
+                let (leftover, halt) = match stop {
+                    Stop::Interrupted(l) => (Some(l), Halt::Interrupted),
+                    Stop::Failed(e, l) => (l, Halt::Failed(e)),
+                };
+                if let Some((child, level)) = leftover.as_ref().map(child) {
+                    if half {
+                        // Two references to the same child: not the last.
+                        let extra = release_table(mm, child, level, super::NEVER);
+                        debug_assert!(extra.is_ok());
+                    }
+                    half = true;
+                }
+                guard.set_progress(index, half);
+                return Err(halt);
+            }
+        }
+    }
+    if level == 4 {
+        for n in 0..HYPERVISOR_SLOTS {
+            words[FIRST_HYPERVISOR_SLOT + n].store(mm.hypervisor_slot(n), Ordering::Relaxed);
+        }
+    }
+    guard.set_progress(ENTRIES, false);
+    Ok(())
+}
+
+/// Checks the bits of a present entry of a table of `level` 2 to 4, and puts them as
+/// they will be stored.
+#[inline]
+pub(super) fn check_upper(entry: u64, level: u8) -> Result<u64, PtError> {
+    if entry & pte::UPPER_BAD != 0 {
+        return Err(PtError::BadFlags);
+    }
+    Ok(pte::adjust_upper(entry, level))
+}
