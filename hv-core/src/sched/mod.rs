@@ -36,7 +36,7 @@ mod unit;
 pub use credit::Credit;
 pub use list::List;
 pub use policy::{Policy, Running, Why};
-pub use runstate::{RunState, RunTimes};
+pub use runstate::{AreaWrites, RunState, RunTimes};
 pub use scheduler::{Decision, Scheduler};
 pub use unit::{SchedError, Unit, UnitId, Units};
 

@@ -2,13 +2,14 @@
 //!
 //! System time counts from [`init`] and comes from the TSC unless that is declared
 //! unfit, then from the counter it was measured against. The room knows how to
-//! convert; `arch` reads and programs the hardware. What is due when is `sched`'s
-//! affair: the timer here is one deadline a CPU.
+//! convert; `arch` reads and programs the hardware. The timer here is one deadline a CPU; [`timer_queue`] knows what is due.
 //!
-//! Locks: none.
+//! Locks: [`timer_queue`]'s, one a CPU.
 
 pub mod fallback;
+pub mod pvclock;
 pub mod scale;
+pub mod timer_queue;
 pub mod wallclock;
 
 use crate::addr::Nanos;

@@ -1,0 +1,450 @@
+//! Timers: one heap of deadlines for each CPU.
+//!
+//! What it is for: telling a CPU when its clock must interrupt, and which timers are
+//! due then. It knows a timer by a [`TimerId`] and calls nobody back.
+//!
+//! Invariants: each entry of the heap has one slot, which knows the entry's position;
+//! a slot's generation changes when its entry leaves the heap, so an old [`Timer`]
+//! names nothing.
+//!
+//! Locks: each queue at `Level::Timer`; never two at once.
+
+use crate::addr::{CpuId, DomId, MAX_CPUS, Nanos, VcpuId};
+use crate::sync::{Level, Lock};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerId {
+    /// A vCPU's one-shot timer.
+    Singleshot(DomId, VcpuId),
+    /// A vCPU's periodic timer.
+    Periodic(DomId, VcpuId),
+    /// The end of a vCPU's poll.
+    Poll(DomId, VcpuId),
+    /// The end of a CPU's slice.
+    Slice(CpuId),
+    /// A domain's watchdog, by its index.
+    Watchdog(DomId, u8),
+}
+
+/// Why a timer could not be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerError {
+    /// No memory for one more entry.
+    NoMemory,
+}
+
+/// A timer, kept by whoever sets it. It is set by one CPU at a time, the one its owner
+/// is on; it expires on the CPU that set it.
+#[derive(Debug)]
+pub struct Timer {
+    id: TimerId,
+    /// Where it was last set: CPU + 1 (8 bits), slot (24), generation (32). 0: never.
+    place: AtomicU64,
+}
+
+impl Timer {
+    /// A timer that is not set.
+    #[must_use]
+    pub const fn new(id: TimerId) -> Self {
+        Self {
+            id,
+            place: AtomicU64::new(0),
+        }
+    }
+
+    #[inline]
+    fn place(&self) -> Option<(CpuId, Handle)> {
+        let place = self.place.load(Relaxed);
+        let cpu = (place >> 56) as u16;
+        (cpu != 0).then(|| {
+            let handle = Handle {
+                slot: (place >> 32) as u32 & SLOT_MASK,
+                generation: place as u32,
+            };
+            (CpuId(cpu - 1), handle)
+        })
+    }
+
+    #[inline]
+    fn set_place(&self, cpu: CpuId, handle: Handle) {
+        let place = u64::from(cpu.0 + 1) << 56
+            | u64::from(handle.slot & SLOT_MASK) << 32
+            | u64::from(handle.generation);
+        self.place.store(place, Relaxed);
+    }
+}
+
+const SLOT_MASK: u32 = 0xff_ffff;
+
+/// Names an entry of one queue for as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle {
+    slot: u32,
+    generation: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    deadline: Nanos,
+    slot: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// Position in the heap, or the next free slot.
+    at: u32,
+    generation: u32,
+    live: bool,
+    id: TimerId,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// One CPU's timers: a binary heap by deadline.
+#[derive(Debug)]
+pub struct TimerQueue {
+    heap: Vec<Entry>,
+    slots: Vec<Slot>,
+    free: u32,
+}
+
+impl TimerQueue {
+    /// The empty queue.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            heap: Vec::new(),
+            slots: Vec::new(),
+            free: NONE,
+        }
+    }
+
+    /// Makes room for `total` timers, so that adding them cannot fail.
+    ///
+    /// # Errors
+    /// [`TimerError::NoMemory`].
+    pub fn reserve(&mut self, total: usize) -> Result<(), TimerError> {
+        let heap = total.saturating_sub(self.heap.len());
+        let slots = total.saturating_sub(self.slots.len());
+        if total > SLOT_MASK as usize {
+            return Err(TimerError::NoMemory);
+        }
+        self.heap
+            .try_reserve(heap)
+            .and_then(|()| self.slots.try_reserve(slots))
+            .map_err(|_| TimerError::NoMemory)
+    }
+
+    /// Adds a timer.
+    ///
+    /// # Errors
+    /// [`TimerError::NoMemory`].
+    pub fn add(&mut self, id: TimerId, deadline: Nanos) -> Result<Handle, TimerError> {
+        if self.heap.len() == self.heap.capacity() || self.free == NONE {
+            self.reserve(self.slots.len().max(self.heap.len()) + 1)?;
+        }
+        let slot = if self.free == NONE {
+            self.slots.push(Slot {
+                at: 0,
+                generation: 0,
+                live: true,
+                id,
+            });
+            (self.slots.len() - 1) as u32
+        } else {
+            let slot = self.free;
+            let s = &mut self.slots[slot as usize];
+            self.free = s.at;
+            s.live = true;
+            s.id = id;
+            slot
+        };
+        self.heap.push(Entry { deadline, slot });
+        self.sift_up(self.heap.len() - 1);
+        Ok(Handle {
+            slot,
+            generation: self.slots[slot as usize].generation,
+        })
+    }
+
+    /// Moves a timer to another deadline. `false`: it is no longer there.
+    #[inline]
+    pub fn update(&mut self, handle: Handle, deadline: Nanos) -> bool {
+        let Some(at) = self.position(handle) else {
+            return false;
+        };
+        let old = core::mem::replace(&mut self.heap[at].deadline, deadline);
+        if deadline < old {
+            self.sift_up(at);
+        } else {
+            self.sift_down(at);
+        }
+        true
+    }
+
+    /// Takes a timer out. `false`: it is no longer there.
+    #[inline]
+    pub fn remove(&mut self, handle: Handle) -> bool {
+        let Some(at) = self.position(handle) else {
+            return false;
+        };
+        self.take(at);
+        true
+    }
+
+    /// The earliest deadline.
+    #[must_use]
+    #[inline]
+    pub fn next_deadline(&self) -> Option<Nanos> {
+        self.heap.first().map(|e| e.deadline)
+    }
+
+    /// Takes out the earliest timer if its deadline is not after `now`.
+    #[inline]
+    pub fn pop_expired(&mut self, now: Nanos) -> Option<(TimerId, Nanos)> {
+        let first = *self.heap.first()?;
+        if first.deadline > now {
+            return None;
+        }
+        let id = self.slots[first.slot as usize].id;
+        self.take(0);
+        Some((id, first.deadline))
+    }
+
+    #[inline]
+    fn position(&self, handle: Handle) -> Option<usize> {
+        let slot = self.slots.get(handle.slot as usize)?;
+        (slot.live && slot.generation == handle.generation).then_some(slot.at as usize)
+    }
+
+    fn take(&mut self, at: usize) {
+        let gone = self.heap.swap_remove(at);
+        let slot = &mut self.slots[gone.slot as usize];
+        slot.live = false;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.at = self.free;
+        self.free = gone.slot;
+        if at < self.heap.len() {
+            // The last entry took its place; it may belong up or down.
+            self.sift_up(at);
+            self.sift_down(at);
+        }
+    }
+
+    fn sift_up(&mut self, mut at: usize) {
+        while at > 0 {
+            let parent = (at - 1) / 2;
+            if self.heap[parent].deadline <= self.heap[at].deadline {
+                break;
+            }
+            self.heap.swap(parent, at);
+            self.note(at);
+            at = parent;
+        }
+        self.note(at);
+    }
+
+    fn sift_down(&mut self, mut at: usize) {
+        loop {
+            let left = 2 * at + 1;
+            let right = left + 1;
+            let mut least = at;
+            for child in [left, right] {
+                if child < self.heap.len() && self.heap[child].deadline < self.heap[least].deadline
+                {
+                    least = child;
+                }
+            }
+            if least == at {
+                break;
+            }
+            self.heap.swap(least, at);
+            self.note(at);
+            at = least;
+        }
+        self.note(at);
+    }
+
+    /// Tells the slot of the entry at `at` where that is.
+    #[inline]
+    fn note(&mut self, at: usize) {
+        let slot = self.heap[at].slot;
+        self.slots[slot as usize].at = at as u32;
+    }
+}
+
+impl Default for TimerQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The timers of all CPUs.
+#[derive(Debug)]
+pub struct Timers {
+    queues: [Line; MAX_CPUS],
+}
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Line(Lock<TimerQueue>);
+
+impl Timers {
+    /// No timers.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            queues: [const { Line(Lock::new(Level::Timer, TimerQueue::new())) }; MAX_CPUS],
+        }
+    }
+
+    fn queue(&self, cpu: CpuId) -> &Lock<TimerQueue> {
+        &self.queues[cpu.0 as usize].0
+    }
+
+    /// Makes room on `cpu` for `total` timers, so that setting them cannot fail there.
+    ///
+    /// # Errors
+    /// [`TimerError::NoMemory`].
+    pub fn reserve(&self, cpu: CpuId, total: usize) -> Result<(), TimerError> {
+        self.queue(cpu).lock().reserve(total)
+    }
+
+    /// Sets `timer` to expire on `here`, the CPU that asks, wherever it was set before.
+    /// Returns the earliest deadline of `here` afterwards.
+    ///
+    /// # Errors
+    /// [`TimerError::NoMemory`]; the timer is then not set.
+    #[inline]
+    pub fn set(&self, here: CpuId, timer: &Timer, deadline: Nanos) -> Result<Nanos, TimerError> {
+        let mut old = timer.place();
+        if let Some((cpu, handle)) = old
+            && cpu != here
+        {
+            self.queue(cpu).lock().remove(handle);
+            old = None;
+        }
+        let mut queue = self.queue(here).lock();
+        let updated = old.is_some_and(|(_, handle)| queue.update(handle, deadline));
+        if !updated {
+            let handle = queue.add(timer.id, deadline)?;
+            timer.set_place(here, handle);
+        }
+        Ok(queue.next_deadline().unwrap_or(NEVER))
+    }
+
+    /// Stops `timer`. `false`: it was not set, or has expired.
+    ///
+    /// The clock is left as it is: an interrupt too many is cheaper.
+    pub fn cancel(&self, timer: &Timer) -> bool {
+        let Some((cpu, handle)) = timer.place() else {
+            return false;
+        };
+        self.queue(cpu).lock().remove(handle)
+    }
+
+    /// The earliest deadline of `cpu`; [`NEVER`] if it has none.
+    #[must_use]
+    #[inline]
+    pub fn next_deadline(&self, cpu: CpuId) -> Nanos {
+        self.queue(cpu).lock().next_deadline().unwrap_or(NEVER)
+    }
+
+    /// Takes out a timer of `cpu` that is due at `now`, with its deadline. Called until
+    /// it returns `None`; what is done about a timer is done without the lock.
+    #[inline]
+    pub fn pop_expired(&self, cpu: CpuId, now: Nanos) -> Option<(TimerId, Nanos)> {
+        self.queue(cpu).lock().pop_expired(now)
+    }
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A deadline that never comes.
+pub const NEVER: Nanos = Nanos(u64::MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::boxed::Box;
+
+    const D: DomId = DomId(1);
+
+    fn timers(n: u16) -> Vec<Timer> {
+        (0..n)
+            .map(|v| Timer::new(TimerId::Singleshot(D, VcpuId(v))))
+            .collect()
+    }
+
+    #[test]
+    fn a_timer_follows_the_cpu_that_sets_it() {
+        let all = Box::new(Timers::new());
+        let t = Timer::new(TimerId::Poll(D, VcpuId(0)));
+        assert_eq!(all.set(CpuId(0), &t, Nanos(50)), Ok(Nanos(50)));
+        assert_eq!(all.set(CpuId(1), &t, Nanos(40)), Ok(Nanos(40)));
+        assert_eq!(all.next_deadline(CpuId(0)), NEVER);
+        assert_eq!(all.pop_expired(CpuId(1), Nanos(39)), None);
+        let due = all.pop_expired(CpuId(1), Nanos(41));
+        assert_eq!(due, Some((TimerId::Poll(D, VcpuId(0)), Nanos(40))));
+        assert!(!all.cancel(&t));
+    }
+
+    #[test]
+    fn an_expired_timer_does_not_disturb_the_next_user_of_its_slot() {
+        let all = Box::new(Timers::new());
+        let t = timers(2);
+        let c = CpuId(0);
+        assert_eq!(all.set(c, &t[0], Nanos(1)), Ok(Nanos(1)));
+        assert!(all.pop_expired(c, Nanos(1)).is_some());
+        assert_eq!(all.set(c, &t[1], Nanos(2)), Ok(Nanos(2)));
+        assert!(!all.cancel(&t[0]));
+        assert_eq!(all.set(c, &t[0], Nanos(9)), Ok(Nanos(2)));
+        assert_eq!(all.next_deadline(c), Nanos(2));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 8 } else { 256 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+        #[test]
+        fn behaves_like_a_sorted_list(
+            ops in proptest::collection::vec((0..3u8, 0..2u16, 0..8usize, 0..100u64), 0..100)
+        ) {
+            let all = Box::new(Timers::new());
+            let t = timers(8);
+            let mut model: [Option<(u16, u64)>; 8] = [None; 8];
+            for (op, cpu, n, at) in ops {
+                match op {
+                    0 => {
+                        model[n] = Some((cpu, at));
+                        let least = model.iter().flatten().filter(|m| m.0 == cpu);
+                        let least = least.map(|m| m.1).min().unwrap();
+                        prop_assert_eq!(all.set(CpuId(cpu), &t[n], Nanos(at)), Ok(Nanos(least)));
+                    }
+                    1 => prop_assert_eq!(all.cancel(&t[n]), model[n].take().is_some()),
+                    _ => {
+                        let mut last = 0;
+                        while let Some((id, due)) = all.pop_expired(CpuId(cpu), Nanos(at)) {
+                            let TimerId::Singleshot(_, v) = id else { panic!() };
+                            prop_assert_eq!(model[v.0 as usize].take(), Some((cpu, due.0)));
+                            prop_assert!(last <= due.0 && due.0 <= at);
+                            last = due.0;
+                        }
+                        let late = model.iter().flatten().any(|m| m.0 == cpu && m.1 <= at);
+                        prop_assert!(!late);
+                    }
+                }
+            }
+        }
+    }
+}
