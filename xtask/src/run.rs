@@ -1,5 +1,6 @@
 //! `run`: the machine in QEMU, with a dom0 shell on the serial console, or a script.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -162,12 +163,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         timeout,
         "run",
         |event| match event {
-            Event::Script(line) => println!("{line}"),
-            Event::Console(line) if show_console => println!("{line}"),
+            Event::Script(line) => show(line),
+            Event::Console(line) if show_console => show(line),
             Event::Console(_) => {}
         },
     )?;
     Ok(verdict(&outcome, script.is_some(), show_console))
+}
+
+/// Prints a line of the console. Whoever reads it may go away before the machine does.
+fn show(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Boots without a terminal; with a script, it is put into the initramfs and run by `/init`.
