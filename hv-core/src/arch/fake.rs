@@ -85,3 +85,22 @@ pub mod irqchip {
     /// Ends the interrupt in service.
     pub fn end_of_interrupt() {}
 }
+
+/// Sets up paging: nothing to do.
+pub fn init_paging() {}
+
+/// Whether the CPU has pages of 1 GiB.
+#[must_use]
+pub fn has_1g_pages() -> bool {
+    true
+}
+
+/// Loads a page-table root: tests have no use for one.
+///
+/// # Safety
+/// None to keep.
+#[allow(unsafe_code, reason = "the real CPU's function is unsafe")]
+pub unsafe fn load_root(_root: crate::addr::Mfn) {}
+
+/// Flushes this CPU's translation of one address: there is none.
+pub fn flush_local(_va: u64) {}

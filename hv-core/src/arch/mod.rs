@@ -22,6 +22,11 @@ pub mod fake;
 #[cfg(not(target_os = "none"))]
 pub use fake as machine;
 
+/// The page attribute table of every CPU: write back, write through, uncached minus,
+/// uncached, write combining, write protected, uncached, uncached. Guests of Xen's PV
+/// interface count on it. Source of the encoding: Intel SDM volume 3, 11.12.2.
+pub const PAT: u64 = 0x0000_0501_0007_0406;
+
 use crate::addr::{CpuMask, GuestVa, Mfn};
 use core::sync::atomic::AtomicU64;
 

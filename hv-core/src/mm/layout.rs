@@ -9,7 +9,7 @@
 //! | 256 | `0xffff_8000_0000_0000` | machine-to-physical table, for guests | R, user |
 //! | 257 | `0xffff_8080_0000_0000` | the same, for us | RW |
 //! | 258 | `0xffff_8100_0000_0000` | spare | |
-//! | 259 | `0xffff_8180_0000_0000` | per-CPU areas, 1 MiB apart | RW |
+//! | 259 | `0xffff_8180_0000_0000` | per-CPU areas | RW |
 //! | 260 | `0xffff_8200_0000_0000` | frame table | RW |
 //! | 261 | `0xffff_8280_0000_0000` | the image, at its link address | R / RX / RW |
 //! | 262 | `0xffff_8300_0000_0000` | device registers and other late mappings | RW |
@@ -37,8 +37,8 @@ pub const M2P_RW_START: u64 = slot(257);
 
 /// Per-CPU areas.
 pub const PERCPU_START: u64 = slot(259);
-/// From one CPU's area to the next, in bytes.
-pub const PERCPU_STRIDE: u64 = 1 << 20;
+/// End of that room. What is in it: `arch::x86_64::cpu_area`.
+pub const PERCPU_END: u64 = slot(260);
 
 /// Frame table.
 pub const FRAME_TABLE_START: u64 = slot(260);
@@ -70,12 +70,6 @@ const fn slot(n: u64) -> u64 {
 #[inline]
 pub const fn direct_map(addr: MachAddr) -> u64 {
     DIRECT_MAP_START + addr.raw()
-}
-
-/// The area of a CPU.
-#[must_use]
-pub const fn percpu_area(cpu: crate::addr::CpuId) -> u64 {
-    PERCPU_START + cpu.0 as u64 * PERCPU_STRIDE
 }
 
 const _: () = {

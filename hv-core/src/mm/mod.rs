@@ -16,10 +16,12 @@
 //! Locks: see [`frame_table`] and [`frame_alloc`].
 
 pub mod account;
+pub mod early;
 pub mod frame_alloc;
 pub mod frame_table;
 pub mod guest_copy;
 pub mod heap;
+pub mod host_map;
 pub mod layout;
 pub mod m2p;
 pub mod memory_map;

@@ -23,7 +23,8 @@ pub enum Level {
     PageTable = 6,
     /// A domain's memory accounting.
     DomainPages = 7,
-    /// The hypervisor heap (before the allocator: it grows from it).
+    /// The hypervisor heap, and the hypervisor's own page tables: both draw on the
+    /// frame allocator, so they come before it; neither uses the other.
     Heap = 8,
     /// The frame allocator.
     FrameAlloc = 9,

@@ -7,6 +7,7 @@ pub mod cpus;
 pub mod features;
 pub mod ioapic;
 pub mod irqchip;
+mod paging;
 pub mod pci;
 pub mod physical;
 pub mod port;
@@ -16,6 +17,8 @@ mod uart_port;
 
 pub use apic::{start_timer, start_timer_at, stop_timer};
 pub use clock::{read_reference, tsc};
+
+pub use paging::{flush_local, has_1g_pages, init_paging, load_root};
 pub use uart_port::UartPort;
 
 use crate::addr::CpuId;

@@ -1,0 +1,659 @@
+//! The command line, in Xen's spelling. Pure.
+//!
+//! Source of names and forms: Xen's `docs/misc/xen-command-line` for 4.17. As there,
+//! an option is `name` or `name=value`; a boolean is `name`, `no-name`, `name=yes`,
+//! `name=on`, `name=1` and so on; when an option comes twice the last one counts.
+
+use crate::console::Threshold;
+use crate::console::uart::Config as Uart;
+use core::ops::RangeInclusive;
+use heapless::{String, Vec};
+use log::LevelFilter;
+
+/// Everything the command line can say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `com1=`, `com2=`: how to drive the serial ports.
+    pub com: [Uart; 2],
+    /// `console=`: the serial port to use, as index into `com`.
+    pub console: Option<usize>,
+    /// `loglvl=`.
+    pub log: Threshold,
+    /// `guest_loglvl=`.
+    pub guest_log: Threshold,
+    /// `dom0_mem=`.
+    pub dom0_mem: Dom0Memory,
+    /// `dom0_max_vcpus=`: least and most; the number of CPUs is clamped to it.
+    pub dom0_max_vcpus: RangeInclusive<u32>,
+    /// `maxcpus=`, `nosmp`: most CPUs to use.
+    pub max_cpus: u32,
+    /// `noreboot`: halt after a panic.
+    pub no_reboot: bool,
+    /// `reboot=`: how.
+    pub reboot: Reboot,
+    /// `sched=`.
+    pub scheduler: Scheduler,
+    /// `sched_credit_tslice_ms=`: time slice, in ms.
+    pub time_slice_ms: u32,
+    /// `xpti=`: page-table isolation.
+    pub xpti: Xpti,
+    /// `spec-ctrl=no`: no mitigations at all.
+    pub spec_ctrl: bool,
+    /// `smep=`: `None` leaves it to the CPU.
+    pub smep: Option<bool>,
+    /// `smap=`: `None` leaves it to the CPU.
+    pub smap: Option<bool>,
+    /// `x2apic=`.
+    pub x2apic: bool,
+    /// `noapic` turns it off.
+    pub io_apic: bool,
+    /// `msi=`: message-signalled interrupts for dom0.
+    pub msi: bool,
+    /// `clocksource=`.
+    pub clock: Option<ClockSource>,
+    /// `hpet=`: whether to use the HPET.
+    pub hpet: bool,
+    /// `watchdog`: NMI watchdog.
+    pub watchdog: bool,
+    /// `acpi=off` and the like.
+    pub acpi: bool,
+    /// `frame_check` (ours): verify the frame table at shutdown.
+    pub frame_check: bool,
+    /// What nobody knows, each cut to fit.
+    pub unknown: Vec<String<40>, 16>,
+    /// What is known, but with a value that makes no sense.
+    pub malformed: Vec<String<40>, 16>,
+}
+
+/// How much memory dom0 gets. Bytes; negative amounts mean "all but".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dom0Memory {
+    /// The amount itself.
+    pub target: Option<Amount>,
+    /// At least this much.
+    pub min: Option<Amount>,
+    /// At most this much (and the limit it may balloon to).
+    pub max: Option<Amount>,
+}
+
+impl Dom0Memory {
+    /// Bytes for dom0 when `available` bytes are free.
+    ///
+    /// Without `dom0_mem=` it is all but 1/16, and that at most 128 MiB. Source: Xen's
+    /// default.
+    #[must_use]
+    pub fn bytes(&self, available: u64) -> u64 {
+        let spare = (available / 16).min(128 << 20);
+        let target = self
+            .target
+            .map_or(available - spare, |amount| amount.of(available));
+        let min = self.min.map_or(0, |amount| amount.of(available));
+        let max = self.max.map_or(u64::MAX, |amount| amount.of(available));
+        target.min(max).max(min).min(available)
+    }
+}
+
+/// An amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// So many bytes.
+    Bytes(u64),
+    /// All but so many bytes.
+    AllBut(u64),
+}
+
+impl Amount {
+    /// In bytes, out of `available` bytes.
+    #[must_use]
+    pub const fn of(self, available: u64) -> u64 {
+        match self {
+            Self::Bytes(n) => n,
+            Self::AllBut(n) => available.saturating_sub(n),
+        }
+    }
+}
+
+/// `reboot=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reboot {
+    /// ACPI's reset register, then the fallbacks.
+    #[default]
+    Acpi,
+    /// The keyboard controller first.
+    Keyboard,
+    /// PCI's reset register first.
+    Pci,
+    /// A triple fault first.
+    Triple,
+    /// Not at all: halt.
+    No,
+}
+
+/// `sched=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheduler {
+    /// Proportional shares.
+    #[default]
+    Credit,
+}
+
+/// `xpti=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Xpti {
+    /// For dom0: `None` leaves it to the CPU.
+    pub dom0: Option<bool>,
+    /// For other domains: likewise.
+    pub domu: Option<bool>,
+}
+
+/// `clocksource=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockSource {
+    /// Time stamp counter.
+    Tsc,
+    /// High precision event timer.
+    Hpet,
+    /// ACPI power-management timer.
+    AcpiPm,
+    /// Interval timer.
+    Pit,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            com: [Uart::COM1, Uart::COM2],
+            console: Some(0),
+            log: Threshold::OWN,
+            guest_log: Threshold::GUEST,
+            dom0_mem: Dom0Memory::default(),
+            dom0_max_vcpus: 1..=u32::MAX,
+            max_cpus: u32::MAX,
+            no_reboot: false,
+            reboot: Reboot::default(),
+            scheduler: Scheduler::default(),
+            time_slice_ms: 30,
+            xpti: Xpti::default(),
+            spec_ctrl: true,
+            smep: None,
+            smap: None,
+            x2apic: true,
+            io_apic: true,
+            msi: true,
+            clock: None,
+            hpet: true,
+            watchdog: false,
+            acpi: true,
+            frame_check: false,
+            unknown: Vec::new(),
+            malformed: Vec::new(),
+        }
+    }
+}
+
+/// What became of one option.
+enum Outcome {
+    Done,
+    Malformed,
+    Unknown,
+}
+
+impl From<Option<()>> for Outcome {
+    fn from(done: Option<()>) -> Self {
+        done.map_or(Self::Malformed, |()| Self::Done)
+    }
+}
+
+impl Options {
+    /// Reads a command line. Nothing in it is fatal.
+    #[must_use]
+    pub fn parse(line: &str) -> Self {
+        let mut options = Self::default();
+        for word in line.split_ascii_whitespace() {
+            if word == "--" {
+                // What follows is for dom0's kernel.
+                break;
+            }
+            let list = match options.apply(word) {
+                Outcome::Done => continue,
+                Outcome::Malformed => &mut options.malformed,
+                Outcome::Unknown => &mut options.unknown,
+            };
+            let mut kept = String::new();
+            for c in word.chars() {
+                if kept.push(c).is_err() {
+                    break;
+                }
+            }
+            // The list is for a warning: sixteen will do.
+            let _ = list.push(kept);
+        }
+        options
+    }
+
+    fn apply(&mut self, word: &str) -> Outcome {
+        let (name, value) = word
+            .split_once('=')
+            .map_or((word, None), |(n, v)| (n, Some(v)));
+        if let Some(outcome) = self.apply_valued(name, value.unwrap_or("")) {
+            return outcome;
+        }
+        self.apply_switch(name, value)
+    }
+
+    /// Options that want a value. `None` if it is none of them.
+    fn apply_valued(&mut self, name: &str, value: &str) -> Option<Outcome> {
+        let done = match name {
+            // Boot loader scripts put this where an image's name would be.
+            "placeholder" => Some(()),
+            "com1" => uart(value, Uart::COM1).map(|u| self.com[0] = u),
+            "com2" => uart(value, Uart::COM2).map(|u| self.com[1] = u),
+            "console" => console(value).map(|c| self.console = c),
+            "loglvl" => threshold(value).map(|t| self.log = t),
+            "guest_loglvl" => threshold(value).map(|t| self.guest_log = t),
+            "dom0_mem" => dom0_mem(value).map(|m| self.dom0_mem = m),
+            "dom0_max_vcpus" => vcpus(value).map(|v| self.dom0_max_vcpus = v),
+            "maxcpus" => value.parse().ok().map(|n: u32| self.max_cpus = n.max(1)),
+            "reboot" => reboot(value).map(|r| self.reboot = r),
+            "sched" => (value == "credit").then(|| self.scheduler = Scheduler::Credit),
+            "sched_credit_tslice_ms" => value
+                .parse()
+                .ok()
+                .filter(|n| (1..=1000).contains(n))
+                .map(|n| self.time_slice_ms = n),
+            "xpti" => xpti(value).map(|x| self.xpti = x),
+            "spec-ctrl" => self.spec_ctrl_value(value),
+            "clocksource" => clock(value).map(|c| self.clock = Some(c)),
+            "dom0" => dom0(value),
+            _ => return None,
+        };
+        Some(done.into())
+    }
+
+    /// Options that are on or off.
+    fn apply_switch(&mut self, name: &str, value: Option<&str>) -> Outcome {
+        let (name, negated) = name
+            .strip_prefix("no-")
+            .map_or((name, false), |n| (n, true));
+        let given = value.map_or(Some(true), boolean);
+        let Some(on) = given.map(|on| on != negated) else {
+            // `smep=hvm` and the like speak of guests that do not exist here.
+            return if matches!(name, "smep" | "smap") {
+                Outcome::Done
+            } else if self.switch(name).is_some() {
+                Outcome::Malformed
+            } else {
+                Outcome::Unknown
+            };
+        };
+        match name {
+            "smep" => self.smep = Some(on),
+            "smap" => self.smap = Some(on),
+            "nosmp" if on => self.max_cpus = 1,
+            "smp" if !on => self.max_cpus = 1,
+            "noapic" => self.io_apic = !on,
+            // Accepted because scripts have them; what they ask for is so anyway.
+            "nosmp" | "smp" | "sync_console" | "flask" | "iommu" | "cpuidle" | "ucode"
+            | "tbuf_size" => {}
+            _ => {
+                let Some(switch) = self.switch(name) else {
+                    return Outcome::Unknown;
+                };
+                *switch = on;
+            }
+        }
+        Outcome::Done
+    }
+
+    fn switch(&mut self, name: &str) -> Option<&mut bool> {
+        Some(match name {
+            "noreboot" => &mut self.no_reboot,
+            "x2apic" => &mut self.x2apic,
+            "msi" => &mut self.msi,
+            "hpet" => &mut self.hpet,
+            "watchdog" => &mut self.watchdog,
+            "acpi" => &mut self.acpi,
+            "frame_check" => &mut self.frame_check,
+            _ => return None,
+        })
+    }
+
+    /// `spec-ctrl=`: `no` alone turns all off; the finer parts are taken as they come.
+    fn spec_ctrl_value(&mut self, value: &str) -> Option<()> {
+        for part in value.split(',') {
+            match boolean(part) {
+                Some(on) => {
+                    self.spec_ctrl = on;
+                    if !on {
+                        // As in Xen: all off means this one too, unless it is asked for.
+                        self.xpti = Xpti {
+                            dom0: self.xpti.dom0.or(Some(false)),
+                            domu: self.xpti.domu.or(Some(false)),
+                        };
+                    }
+                }
+                None if part == "no-xen" => self.spec_ctrl = false,
+                None if part.is_empty() => return None,
+                None => {}
+            }
+        }
+        Some(())
+    }
+}
+
+/// Source: Xen's `parse_bool`.
+fn boolean(value: &str) -> Option<bool> {
+    match value {
+        "yes" | "on" | "true" | "enable" | "1" | "force" => Some(true),
+        "no" | "off" | "false" | "disable" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// A size: a number with an optional unit B, K, M, G or T; without unit KiB.
+/// Source: Xen's `parse_size_and_unit`.
+fn size(value: &str) -> Option<u64> {
+    let (digits, shift) = match value.as_bytes().last()?.to_ascii_uppercase() {
+        b'B' => (&value[..value.len() - 1], 0),
+        b'K' => (&value[..value.len() - 1], 10),
+        b'M' => (&value[..value.len() - 1], 20),
+        b'G' => (&value[..value.len() - 1], 30),
+        b'T' => (&value[..value.len() - 1], 40),
+        _ => (value, 10),
+    };
+    let number = match digits.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => digits.parse(),
+    };
+    number.ok()?.checked_mul(1 << shift)
+}
+
+fn amount(value: &str) -> Option<Amount> {
+    match value.strip_prefix('-') {
+        Some(rest) => size(rest).map(Amount::AllBut),
+        None => size(value).map(Amount::Bytes),
+    }
+}
+
+/// `dom0_mem=[min:<size>,][max:<size>,][<size>]`
+fn dom0_mem(value: &str) -> Option<Dom0Memory> {
+    let mut memory = Dom0Memory::default();
+    for part in value.split(',') {
+        if let Some(min) = part.strip_prefix("min:") {
+            memory.min = Some(amount(min)?);
+        } else if let Some(max) = part.strip_prefix("max:") {
+            memory.max = Some(amount(max)?);
+        } else {
+            memory.target = Some(amount(part)?);
+        }
+    }
+    Some(memory)
+}
+
+/// `dom0_max_vcpus=<n>|<min>-<max>|<min>-|-<max>`
+fn vcpus(value: &str) -> Option<RangeInclusive<u32>> {
+    let number = |s: &str| s.parse::<u32>().ok();
+    let range = match value.split_once('-') {
+        None => number(value)?..=number(value)?,
+        Some(("", max)) => 1..=number(max)?,
+        Some((min, "")) => number(min)?..=u32::MAX,
+        Some((min, max)) => number(min)?..=number(max)?,
+    };
+    (*range.start() > 0 && range.start() <= range.end()).then_some(range)
+}
+
+/// `console=com1,vga,none`: the first serial port named. Without one there is none.
+fn console(value: &str) -> Option<Option<usize>> {
+    let mut port = None;
+    for part in value.split(',') {
+        let found = match part {
+            "com1" => Some(0),
+            "com2" => Some(1),
+            "vga" | "none" | "tty" => None,
+            _ => return None,
+        };
+        port = port.or(found);
+    }
+    Some(port)
+}
+
+/// `com1=<baud>[/<base-baud>][,<DPS>[,<io-base>[,<irq>]]]`
+fn uart(value: &str, mut config: Uart) -> Option<Uart> {
+    let mut parts = value.split(',');
+    let baud = parts.next()?;
+    let (baud, base) = baud
+        .split_once('/')
+        .map_or((baud, Some(115_200)), |(b, base)| (b, base.parse().ok()));
+    let base: u32 = base?;
+    config.divisor = match baud {
+        "auto" => None,
+        "" => config.divisor,
+        _ => {
+            let baud = baud.parse::<u32>().ok().filter(|b| *b > 0)?;
+            // A base clock above 115200 * 16 is given in Hz.
+            let base = if base > 1_843_200 - 1 {
+                base / 16
+            } else {
+                base
+            };
+            Some(u16::try_from(base / baud).ok().filter(|d| *d > 0)?)
+        }
+    };
+    if let Some(line) = parts.next().filter(|l| !l.is_empty()) {
+        config.line = line_control(line)?;
+    }
+    if let Some(port) = parts.next().filter(|p| !p.is_empty()) {
+        let hex = port.strip_prefix("0x").unwrap_or(port);
+        config.port = u16::from_str_radix(hex, 16).ok()?;
+    }
+    if let Some(irq) = parts.next().filter(|i| !i.is_empty()) {
+        config.irq = irq.parse().ok()?;
+    }
+    Some(config)
+}
+
+/// Data bits, parity, stop bits: `8n1`. Source: PC16550D, line control register.
+fn line_control(value: &str) -> Option<u8> {
+    let [data, parity, stop] = value.as_bytes().try_into().ok()?;
+    let data = match data {
+        b'5'..=b'8' => data - b'5',
+        _ => return None,
+    };
+    let parity = match parity {
+        b'n' => 0,
+        b'o' => 0x08,
+        b'e' => 0x18,
+        b'm' => 0x28,
+        b's' => 0x38,
+        _ => return None,
+    };
+    let stop = match stop {
+        b'1' => 0,
+        b'2' => 0x04,
+        _ => return None,
+    };
+    Some(data | parity | stop)
+}
+
+/// `<level>[/<rate-limited level>]`
+fn threshold(value: &str) -> Option<Threshold> {
+    let level = |s: &str| {
+        Some(match s {
+            "none" => LevelFilter::Off,
+            "error" => LevelFilter::Error,
+            "warning" => LevelFilter::Warn,
+            "info" => LevelFilter::Info,
+            "debug" => LevelFilter::Debug,
+            "all" => LevelFilter::Trace,
+            _ => return None,
+        })
+    };
+    let (always, limited) = value.split_once('/').unwrap_or((value, value));
+    let (always, limited) = (level(always)?, level(limited)?);
+    (always <= limited).then_some(Threshold { always, limited })
+}
+
+/// `reboot=` by its first letter, as Xen: a(cpi), k(bd), p(ci), t(riple), n(o).
+fn reboot(value: &str) -> Option<Reboot> {
+    let mut how = None;
+    for part in value.split(',') {
+        how = match part.as_bytes().first()? {
+            b'a' | b'e' | b'P' | b'x' => Some(Reboot::Acpi),
+            b'k' => Some(Reboot::Keyboard),
+            b'p' => Some(Reboot::Pci),
+            b't' => Some(Reboot::Triple),
+            b'n' => Some(Reboot::No),
+            // Warm and cold: there is one kind.
+            b'w' | b'c' => how.or(Some(Reboot::default())),
+            _ => return None,
+        };
+    }
+    how
+}
+
+/// `xpti=<bool>` or a list of `dom0=<bool>`, `domu=<bool>`, `default`.
+fn xpti(value: &str) -> Option<Xpti> {
+    let mut xpti = Xpti::default();
+    for part in value.split(',') {
+        let (name, on) = part
+            .split_once('=')
+            .map_or((part, None), |(n, v)| (n, Some(v)));
+        let (name, negated) = name
+            .strip_prefix("no-")
+            .map_or((name, false), |n| (n, true));
+        match (name, on) {
+            ("dom0", on) => xpti.dom0 = Some(on.map_or(Some(true), boolean)? != negated),
+            ("domu", on) => xpti.domu = Some(on.map_or(Some(true), boolean)? != negated),
+            ("default", None) => xpti = Xpti::default(),
+            (all, None) => {
+                let on = Some(boolean(all)?);
+                xpti = Xpti { dom0: on, domu: on };
+            }
+            _ => return None,
+        }
+    }
+    Some(xpti)
+}
+
+fn clock(value: &str) -> Option<ClockSource> {
+    Some(match value {
+        "tsc" => ClockSource::Tsc,
+        "hpet" => ClockSource::Hpet,
+        "acpi" => ClockSource::AcpiPm,
+        "pit" => ClockSource::Pit,
+        _ => return None,
+    })
+}
+
+/// `dom0=`: only a PV dom0 can be had.
+fn dom0(value: &str) -> Option<()> {
+    value
+        .split(',')
+        .all(|p| {
+            matches!(
+                p,
+                "pv" | "verbose" | "verbose=1" | "no-verbose" | "msr-relaxed"
+            )
+        })
+        .then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_empty_line_is_the_default() {
+        assert_eq!(Options::parse(""), Options::default());
+        assert_eq!(Options::parse("  placeholder "), Options::default());
+    }
+
+    #[test]
+    fn a_usual_line() {
+        let o = Options::parse(
+            "dom0_mem=512M,max:1G dom0_max_vcpus=2-4 com1=115200,8n1 console=com1,vga \
+             loglvl=all guest_loglvl=error/info maxcpus=3 noreboot sched=credit xpti=dom0=off",
+        );
+        assert!(o.unknown.is_empty() && o.malformed.is_empty(), "{o:?}");
+        assert_eq!(o.dom0_mem.bytes(8 << 30), 512 << 20);
+        assert_eq!(o.dom0_mem.max, Some(Amount::Bytes(1 << 30)));
+        assert_eq!(o.dom0_max_vcpus, 2..=4);
+        assert_eq!(o.com[0], Uart::COM1);
+        assert_eq!(o.console, Some(0));
+        assert_eq!(o.log.always, LevelFilter::Trace);
+        assert_eq!(o.guest_log.limited, LevelFilter::Info);
+        assert_eq!((o.max_cpus, o.no_reboot), (3, true));
+        assert_eq!((o.xpti.dom0, o.xpti.domu), (Some(false), None));
+    }
+
+    #[test]
+    fn unknown_and_malformed_options_are_named() {
+        let o = Options::parse("frobnicate=1 dom0_mem=lots smep=hvm hpet=maybe x -- y");
+        assert_eq!(o.unknown, ["frobnicate=1", "x"]);
+        assert_eq!(o.malformed, ["dom0_mem=lots", "hpet=maybe"]);
+        assert_eq!(o.dom0_mem, Dom0Memory::default());
+    }
+
+    #[test]
+    fn dom0_memory_in_all_its_forms() {
+        let bytes = |line: &str| dom0_mem(line).unwrap().bytes(4 << 30);
+        assert_eq!(bytes("1048576"), 1 << 30);
+        assert_eq!(bytes("-1G"), 3 << 30);
+        assert_eq!(bytes("max:512M"), 512 << 20);
+        assert_eq!(bytes("min:1G,256M"), 1 << 30);
+        assert_eq!(bytes("9G"), 4 << 30);
+        assert_eq!(bytes("-9G"), 0);
+        assert_eq!(Dom0Memory::default().bytes(1 << 30), (1 << 30) - (64 << 20));
+        assert_eq!(dom0_mem("99999999999999999T"), None);
+        assert_eq!(dom0_mem(""), None);
+    }
+
+    #[test]
+    fn serial_ports() {
+        assert_eq!(uart("9600", Uart::COM1).unwrap().divisor, Some(12));
+        assert_eq!(uart("auto,7e2", Uart::COM1).unwrap().divisor, None);
+        assert_eq!(uart("auto,7e2", Uart::COM1).unwrap().line, 0x1e);
+        let u = uart("115200,8n1,0x2f8,3", Uart::COM1).unwrap();
+        assert_eq!((u.port, u.irq), (0x2f8, 3));
+        assert_eq!(uart("115200/3686400", Uart::COM1).unwrap().divisor, Some(2));
+        for bad in ["0", "230400", "x", "115200,9n1", "115200,8n1,zz"] {
+            assert_eq!(uart(bad, Uart::COM1), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn switches_have_many_spellings() {
+        assert!(!Options::parse("no-x2apic").x2apic);
+        assert!(!Options::parse("x2apic=off").x2apic);
+        assert!(Options::parse("x2apic=0 x2apic=1").x2apic);
+        assert_eq!(Options::parse("no-smap smep=1").smap, Some(false));
+        assert_eq!(Options::parse("nosmp").max_cpus, 1);
+        assert!(!Options::parse("noapic").io_apic);
+        assert_eq!(Options::parse("noreboot=0").no_reboot, false);
+        let o = Options::parse("spec-ctrl=no");
+        assert_eq!((o.spec_ctrl, o.xpti.dom0), (false, Some(false)));
+        assert_eq!(Options::parse("xpti=1 spec-ctrl=no").xpti.dom0, Some(true));
+        assert_eq!(Options::parse("reboot=k").reboot, Reboot::Keyboard);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 4 } else { 256 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+        #[test]
+        fn any_line_is_survived(line in "([a-z0-9_]{0,8}[=:,/-]?[ 0-9a-zA-Zü]{0,6}){0,12}") {
+            let _ = Options::parse(&line);
+        }
+
+        #[test]
+        fn any_value_is_survived(
+            name in proptest::sample::select(std::vec!["dom0_mem", "com1", "dom0_max_vcpus", "reboot", "xpti", "loglvl", "spec-ctrl"]),
+            value in "[-,:/=0-9a-zA-Zü]{0,12}",
+        ) {
+            let _ = Options::parse(&std::format!("{name}={value}"));
+        }
+    }
+}
