@@ -55,6 +55,19 @@ impl BootInfo {
             damaged: false,
         }
     }
+
+    /// Machine address of our copy of the ACPI root pointer. (The original need not be
+    /// anywhere that a search finds: under EFI it is not.)
+    #[must_use]
+    pub fn rsdp_address(&self) -> Option<MachAddr> {
+        let copy = self.rsdp.as_ref()?.bytes.as_ptr() as u64;
+        let offset = copy.checked_sub(self.image.virt)?;
+        let addr = self.image.machine.start.checked_add(offset)?;
+        self.image
+            .machine
+            .contains(&addr)
+            .then(|| MachAddr::new(addr))
+    }
 }
 
 /// Boot protocols.

@@ -8,8 +8,9 @@ use super::boot_info::BootInfo;
 use super::options::Options;
 use crate::addr::PAGE_SIZE;
 use crate::arch::FrameMem;
+use crate::arch::machine::physical;
 use crate::console;
-use crate::mm::host_map::{self, DirectMap, ImageLayout};
+use crate::mm::host_map::{self, Cache, DirectMap, ImageLayout};
 use crate::mm::{early, heap, layout};
 use core::ptr::NonNull;
 
@@ -45,6 +46,17 @@ pub fn prepare(info: &BootInfo) -> Options {
     // SAFETY: this is the one call, on the first tables; map and limits come from the
     // boot loader and the linker.
     unsafe { host_map::init(&info.memory_map, &image) };
+    // SAFETY: both kinds of mapping stay for good, and devices' are uncached.
+    unsafe {
+        physical::install(physical::Maps {
+            memory: |addr, len| {
+                let end = addr.raw().checked_add(len)?;
+                host_map::in_direct_map(&(addr.raw()..end))
+                    .then(|| NonNull::new(layout::direct_map(addr) as *mut u8))?
+            },
+            device: |addr, len| host_map::map_device(addr, len, Cache::Uncached).ok(),
+        });
+    }
     let first = early::alloc(FIRST_HEAP / PAGE_SIZE, 1).expect("memory for the heap");
     let start = NonNull::new(DirectMap.bytes(first)).expect("the direct map is not at 0");
     // SAFETY: the frames were just allocated, and the direct map shows them for good.
