@@ -12,6 +12,7 @@ use crate::addr::MachAddr;
 use crate::arch::clock::{CpuTimer, Rates, Reference, RtcFields, rate_against};
 use crate::arch::platform::{Platform, Register};
 use crate::sync::{Level, Lock, Once};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The time stamp counter of the CPU that asks.
 #[must_use]
@@ -19,6 +20,23 @@ use crate::sync::{Level, Lock, Once};
 pub fn tsc() -> u64 {
     // SAFETY: an unprivileged instruction without side effects.
     unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// TSC ticks a microsecond, once measured.
+static TSC_MHZ: AtomicU64 = AtomicU64::new(0);
+
+/// TSC ticks in `nanos`, rounded up to whole microseconds' worth. For time limits.
+#[must_use]
+pub fn ticks(nanos: u64) -> u64 {
+    nanos.div_ceil(1000) * TSC_MHZ.load(Ordering::Relaxed)
+}
+
+/// Waits at least `nanos`.
+pub fn delay(nanos: u64) {
+    let start = tsc();
+    while tsc().wrapping_sub(start) < ticks(nanos) {
+        core::hint::spin_loop();
+    }
 }
 
 const WINDOW_NANOS: u64 = 10_000_000;
@@ -156,6 +174,7 @@ pub fn measure(platform: &Platform, features: &Features) -> Rates {
             log::warn!("{} does not count", counter.reference().name);
             continue;
         };
+        TSC_MHZ.store(tsc_hz.div_ceil(1_000_000), Ordering::Relaxed);
         let reference = counter.reference();
         COUNTER.call_once(|| counter);
         let timer = if features.tsc_deadline {

@@ -12,6 +12,7 @@ pub mod pci;
 pub mod physical;
 pub mod port;
 pub mod power;
+pub mod smp;
 pub mod tlb;
 mod uart_port;
 
