@@ -2,14 +2,16 @@
 //!
 //! System time counts from [`init`] and comes from the TSC unless that is declared
 //! unfit, then from the counter it was measured against. The room knows how to
-//! convert; `arch` reads and programs the hardware. The timer here is one deadline a CPU; [`timer_queue`] knows what is due.
+//! convert; `arch` reads and programs the hardware. [`arm`] sets one deadline a CPU;
+//! [`timers`] keeps what is due when and calls it.
 //!
-//! Locks: [`timer_queue`]'s, one a CPU.
+//! Locks: [`timers`]', one a CPU.
 
 pub mod fallback;
 pub mod pvclock;
 pub mod scale;
 pub mod timer_queue;
+pub mod timers;
 pub mod wallclock;
 
 use crate::addr::Nanos;
