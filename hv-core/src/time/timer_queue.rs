@@ -23,6 +23,8 @@ pub enum TimerId {
     Periodic(DomId, VcpuId),
     /// The end of a vCPU's poll.
     Poll(DomId, VcpuId),
+    /// The end of a CPU's slice.
+    Slice(CpuId),
     /// A domain's watchdog, by its index.
     Watchdog(DomId, u8),
 }
