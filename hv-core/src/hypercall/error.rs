@@ -97,3 +97,44 @@ impl From<crate::event::EventError> for Error {
         }
     }
 }
+
+impl From<crate::mm::guest_copy::Fault> for Error {
+    fn from(_: crate::mm::guest_copy::Fault) -> Self {
+        Self::Fault
+    }
+}
+
+impl From<crate::pv_mm::PtError> for Error {
+    /// Source: what Xen 4.17 answers in each case.
+    fn from(error: crate::pv_mm::PtError) -> Self {
+        use crate::pv_mm::PtError as E;
+        match error {
+            E::FrameBusy | E::Changed | E::Overflow => Self::Busy,
+            E::NoIoAccess => Self::NotPermitted,
+            E::CacheType => Self::Access,
+            E::BadFlags
+            | E::NotOwned
+            | E::InUseAs(_)
+            | E::NotATable
+            | E::ReservedSlot
+            | E::PinState
+            | E::BadDescriptor => Self::Invalid,
+        }
+    }
+}
+
+impl From<crate::mm::page_ref::RefError> for Error {
+    fn from(error: crate::mm::page_ref::RefError) -> Self {
+        crate::pv_mm::PtError::from(error).into()
+    }
+}
+
+impl From<crate::mm::AllocError> for Error {
+    fn from(error: crate::mm::AllocError) -> Self {
+        use crate::mm::AllocError as E;
+        match error {
+            E::OverLimit | E::NoMemory => Self::NoMemory,
+            E::NoDomain => Self::NoDomain,
+        }
+    }
+}

@@ -1,1 +1,344 @@
-//! Copying from and to guest memory.
+//! Copying from and to guest memory at guest-virtual addresses.
+//!
+//! A [`GuestSpace`] is a root to walk. The walk is in software, takes no references,
+//! and its result is used at once, before any lock is waited for and with interrupts
+//! off: see "Reaching guest memory" in [`crate::mm`] for why that is sound. The same
+//! rules as the MMU's apply: every level must be present, user and (to write)
+//! writable; the accessed and dirty bits of the L1 entry get set. Addresses in the
+//! hypervisor's range, device memory and non-canonical addresses are faults.
+//!
+//! Guests write the same memory at the same time, so it is only touched by relaxed
+//! atomics, and a value is copied once and for all before anyone looks at it.
+#![allow(unsafe_code, reason = "frames are reached by pointers")]
+
+use super::Mm;
+use super::frame_table::FrameTable;
+use super::{pte, walk};
+use crate::addr::{GuestVa, Mfn, PAGE_SIZE};
+use crate::arch::{FrameMem, Tlb};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// A guest address that could not be read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault(pub GuestVa);
+
+/// A guest's address space, seen from one root.
+#[derive(Debug)]
+pub struct GuestSpace<'a, M> {
+    mem: &'a M,
+    frames: &'a FrameTable,
+    root: Mfn,
+}
+
+impl<M> Clone for GuestSpace<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for GuestSpace<'_, M> {}
+
+impl<'a, M: FrameMem> GuestSpace<'a, M> {
+    /// The address space under `root`, which the caller keeps a valid L4 table for as
+    /// long as this lives.
+    #[inline]
+    pub fn new<T: Tlb>(mm: &'a Mm<M, T>, root: Mfn) -> Self {
+        Self {
+            mem: &mm.mem,
+            frames: &mm.frames,
+            root,
+        }
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(&self) -> Mfn {
+        self.root
+    }
+
+    /// Where the hypervisor sees the byte at `va`; good up to the end of its page and
+    /// until this CPU answers TLB requests.
+    #[inline]
+    fn locate(&self, va: GuestVa, write: bool) -> Result<*mut u8, Fault> {
+        let (need, used) = if write {
+            (pte::P | pte::US | pte::RW, pte::A | pte::D)
+        } else {
+            (pte::P | pte::US, pte::A)
+        };
+        let slot = walk::find_l1_with(self.mem, self.root, va, need).ok_or(Fault(va))?;
+        let word = slot.word(self.mem);
+        let mut entry = word.load(Ordering::Acquire);
+        loop {
+            if entry & need != need {
+                return Err(Fault(va));
+            }
+            if entry & used == used {
+                break;
+            }
+            // Only into the very entry that was checked.
+            match word.compare_exchange(entry, entry | used, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(now) => entry = now,
+            }
+        }
+        let mfn = pte::frame(entry);
+        if self.frames.ram(mfn).is_none() {
+            return Err(Fault(va));
+        }
+        // SAFETY: the frame is RAM, so `bytes` is valid for 4096 bytes, and a page
+        // offset stays inside.
+        Ok(unsafe { self.mem.bytes(mfn).add(va.page_offset() as usize) })
+    }
+
+    /// Copies a value from `va`.
+    ///
+    /// # Errors
+    /// [`Fault`] if part of it is not readable.
+    #[inline]
+    pub fn read<T: FromBytes + IntoBytes>(&self, va: GuestVa) -> Result<T, Fault> {
+        let mut value = T::new_zeroed();
+        self.read_bytes(va, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Copies a value to `va`.
+    ///
+    /// # Errors
+    /// [`Fault`] if part of it is not writable; earlier pages may have been written.
+    #[inline]
+    pub fn write<T: IntoBytes + Immutable>(&self, va: GuestVa, value: &T) -> Result<(), Fault> {
+        self.write_bytes(va, value.as_bytes())
+    }
+
+    /// Copies values from `va`.
+    ///
+    /// # Errors
+    /// [`Fault`] if part of them is not readable.
+    #[inline]
+    pub fn read_slice<T: FromBytes + IntoBytes>(
+        &self,
+        va: GuestVa,
+        to: &mut [T],
+    ) -> Result<(), Fault> {
+        self.read_bytes(va, to.as_mut_bytes())
+    }
+
+    /// Copies bytes from `va`.
+    ///
+    /// # Errors
+    /// [`Fault`] with the first address that is not readable.
+    #[inline]
+    pub fn read_bytes(&self, va: GuestVa, to: &mut [u8]) -> Result<(), Fault> {
+        if to.is_empty() {
+            return Ok(());
+        }
+        if va.page_offset() + to.len() as u64 <= PAGE_SIZE {
+            let from = self.locate(va, false)?;
+            // SAFETY: `locate` answered for the rest of the page, and the range ends
+            // in it.
+            unsafe { copy_in(from, to) };
+            return Ok(());
+        }
+        self.read_pages(va, to)
+    }
+
+    #[inline(never)]
+    fn read_pages(&self, mut va: GuestVa, mut to: &mut [u8]) -> Result<(), Fault> {
+        while !to.is_empty() {
+            let room = (PAGE_SIZE - va.page_offset()) as usize;
+            let (now, rest) = to.split_at_mut(room.min(to.len()));
+            let from = self.locate(va, false)?;
+            // SAFETY: as in `read_bytes`: `now` ends in the page.
+            unsafe { copy_in(from, now) };
+            va = va.add(now.len() as u64);
+            to = rest;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes to `va`.
+    ///
+    /// # Errors
+    /// [`Fault`] with the first address that is not writable; what comes before it in
+    /// earlier pages has been written.
+    #[inline]
+    pub fn write_bytes(&self, va: GuestVa, from: &[u8]) -> Result<(), Fault> {
+        if from.is_empty() {
+            return Ok(());
+        }
+        if va.page_offset() + from.len() as u64 <= PAGE_SIZE {
+            let to = self.locate(va, true)?;
+            // SAFETY: `locate` answered for the rest of the page, and the range ends
+            // in it.
+            unsafe { copy_out(from, to) };
+            return Ok(());
+        }
+        self.write_pages(va, from)
+    }
+
+    #[inline(never)]
+    fn write_pages(&self, mut va: GuestVa, mut from: &[u8]) -> Result<(), Fault> {
+        while !from.is_empty() {
+            let room = (PAGE_SIZE - va.page_offset()) as usize;
+            let (now, rest) = from.split_at(room.min(from.len()));
+            let to = self.locate(va, true)?;
+            // SAFETY: as in `write_bytes`: `now` ends in the page.
+            unsafe { copy_out(now, to) };
+            va = va.add(now.len() as u64);
+            from = rest;
+        }
+        Ok(())
+    }
+
+    /// Copies words to `va`, which is a multiple of 8: an exception frame on a guest's
+    /// stack.
+    ///
+    /// # Errors
+    /// [`Fault`] with the first address that is not writable (or `va`, if not aligned);
+    /// what comes before it in an earlier page has been written.
+    #[inline]
+    pub fn write_words<const N: usize>(&self, va: GuestVa, words: &[u64; N]) -> Result<(), Fault> {
+        if va.0 & 7 != 0 {
+            return Err(Fault(va));
+        }
+        if va.page_offset() + N as u64 * 8 > PAGE_SIZE {
+            return self.write_pages(va, words.as_bytes());
+        }
+        let to = self.locate(va, true)?.cast::<AtomicU64>();
+        for (n, word) in words.iter().enumerate() {
+            // SAFETY: aligned, as `va` and frames are; inside the page, as checked;
+            // guest RAM is only ever touched by atomics here.
+            unsafe { (*to.add(n)).store(*word, Ordering::Relaxed) };
+        }
+        Ok(())
+    }
+
+    /// Copies words from `va`, which is a multiple of 8.
+    ///
+    /// # Errors
+    /// [`Fault`] with the first address that is not readable (or `va`, if not aligned).
+    #[inline]
+    pub fn read_words<const N: usize>(&self, va: GuestVa) -> Result<[u64; N], Fault> {
+        let mut words = [0; N];
+        if va.0 & 7 != 0 {
+            return Err(Fault(va));
+        }
+        if va.page_offset() + N as u64 * 8 > PAGE_SIZE {
+            self.read_pages(va, words.as_mut_bytes())?;
+            return Ok(words);
+        }
+        let from = self.locate(va, false)?.cast::<AtomicU64>();
+        for (n, word) in words.iter_mut().enumerate() {
+            // SAFETY: as in `write_words`.
+            *word = unsafe { (*from.add(n)).load(Ordering::Relaxed) };
+        }
+        Ok(words)
+    }
+}
+
+/// Copies from guest memory.
+///
+/// # Safety
+/// `from` is valid for `to.len()` bytes of guest RAM.
+#[inline]
+unsafe fn copy_in(from: *mut u8, to: &mut [u8]) {
+    let mut done = 0;
+    if from.addr() & 7 == 0 {
+        for chunk in to.chunks_exact_mut(8) {
+            // SAFETY: inside the range the caller promised, and aligned.
+            let word = unsafe { (*from.add(done).cast::<AtomicU64>()).load(Ordering::Relaxed) };
+            chunk.copy_from_slice(&word.to_ne_bytes());
+            done += 8;
+        }
+    }
+    for (n, byte) in to.iter_mut().enumerate().skip(done) {
+        // SAFETY: inside the range the caller promised.
+        *byte = unsafe { (*from.add(n).cast::<AtomicU8>()).load(Ordering::Relaxed) };
+    }
+}
+
+/// Copies to guest memory.
+///
+/// # Safety
+/// `to` is valid for `from.len()` bytes of guest RAM.
+#[inline]
+unsafe fn copy_out(from: &[u8], to: *mut u8) {
+    let mut done = 0;
+    if to.addr() & 7 == 0 {
+        for chunk in from.chunks_exact(8) {
+            let mut word = [0; 8];
+            word.copy_from_slice(chunk);
+            // SAFETY: inside the range the caller promised, and aligned.
+            unsafe { &*to.add(done).cast::<AtomicU64>() }
+                .store(u64::from_ne_bytes(word), Ordering::Relaxed);
+            done += 8;
+        }
+    }
+    for (n, byte) in from.iter().enumerate().skip(done) {
+        // SAFETY: inside the range the caller promised.
+        unsafe { &*to.add(n).cast::<AtomicU8>() }.store(*byte, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::DomId;
+    use crate::pv_mm::testing::Guest;
+
+    #[test]
+    fn copies_cross_pages_and_mark_the_entries() {
+        let g = Guest::new(64, 0);
+        let (a, b) = (g.page(), g.page());
+        let va = GuestVa(0x40_0000);
+        let root = g.space(&[(va, a, pte::RW), (va.add(4096), b, pte::RW)]);
+        let space = GuestSpace::new(&g.mm, root);
+        let from: Vec<u8> = (0..100).collect();
+        let at = va.add(4096 - 37);
+        space.write_bytes(at, &from).unwrap();
+        let mut to = [0; 100];
+        space.read_bytes(at, &mut to).unwrap();
+        assert_eq!(to[..], from[..]);
+        let entry = walk::Walk::new(&g.mm.mem, root, va).l1().unwrap();
+        assert_eq!(entry & (pte::A | pte::D), pte::A | pte::D);
+        space.write_words(va.add(4096 - 16), &[1, 2, 3]).unwrap();
+        assert_eq!(space.read_words::<3>(va.add(4096 - 16)).unwrap(), [1, 2, 3]);
+        assert_eq!(space.read::<u64>(va.add(4096)).unwrap(), 3);
+    }
+
+    #[test]
+    fn what_a_guest_may_not_reach() {
+        let g = Guest::new(64, 8);
+        let a = g.page();
+        let va = GuestVa(0x40_0000);
+        let device = Mfn::new(66);
+        let root = g.space_with(
+            &g.rights_with_devices(),
+            &[(va, a, 0), (va.add(8192), device, pte::RW)],
+        );
+        let space = GuestSpace::new(&g.mm, root);
+        assert!(space.read::<u64>(va).is_ok());
+        // Read-only, absent, half absent, device memory, the hypervisor's, no address.
+        assert_eq!(space.write(va, &1u64), Err(Fault(va)));
+        assert!(space.read::<u8>(va.add(4096)).is_err());
+        let half = va.add(4096 - 8);
+        assert_eq!(
+            space.read_bytes(half, &mut [0; 16]),
+            Err(Fault(va.add(4096)))
+        );
+        assert!(space.read::<u64>(va.add(8192)).is_err());
+        assert!(
+            space
+                .read::<u64>(GuestVa(crate::addr::HYPERVISOR_START))
+                .is_err()
+        );
+        assert!(space.read::<u64>(GuestVa(0x8000_0000_0000)).is_err());
+        assert!(
+            space
+                .read_bytes(GuestVa(u64::MAX - 3), &mut [0; 8])
+                .is_err()
+        );
+        assert_eq!(DomId(1), g.id);
+    }
+}

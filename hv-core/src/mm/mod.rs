@@ -26,10 +26,12 @@ pub mod layout;
 pub mod m2p;
 pub mod memory_map;
 pub mod page_ref;
+pub mod pte;
 pub mod ranges;
 pub mod shared_page;
 #[cfg(test)]
 pub mod testing;
+pub mod walk;
 
 use crate::addr::{DomId, Mfn};
 use crate::arch::{FrameMem, Tlb};

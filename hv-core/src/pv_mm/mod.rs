@@ -33,15 +33,15 @@ pub mod descriptors;
 pub mod entry;
 pub mod pin;
 pub mod promote;
-pub mod pte;
 pub mod update;
-pub mod walk;
+pub use crate::mm::{pte, walk};
 
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 
 use crate::addr::{DomId, Mfn};
-use crate::hypercall;
 use crate::mm::frame_table::FrameType;
 use crate::mm::page_ref::RefError;
 
@@ -151,23 +151,6 @@ impl From<RefError> for PtError {
             RefError::NotOwned => Self::NotOwned,
             RefError::InUseAs(ty) => Self::InUseAs(ty),
             RefError::Overflow => Self::Overflow,
-        }
-    }
-}
-
-impl From<PtError> for hypercall::Error {
-    fn from(e: PtError) -> Self {
-        match e {
-            PtError::FrameBusy | PtError::Changed | PtError::Overflow => Self::Busy,
-            PtError::NoIoAccess => Self::NotPermitted,
-            PtError::CacheType => Self::Access,
-            PtError::BadFlags
-            | PtError::NotOwned
-            | PtError::InUseAs(_)
-            | PtError::NotATable
-            | PtError::ReservedSlot
-            | PtError::PinState
-            | PtError::BadDescriptor => Self::Invalid,
         }
     }
 }

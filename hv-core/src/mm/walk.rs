@@ -4,9 +4,11 @@
 //! Every table reached from a root with a type reference is valid, so every present
 //! entry above L1 names a valid table.
 
+use super::Mm;
+use super::frame_table::FrameType;
 use super::pte;
-use crate::addr::{GuestVa, Mfn};
-use crate::arch::FrameMem;
+use crate::addr::{DomId, GuestVa, Mfn};
+use crate::arch::{FrameMem, Tlb};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Where the L1 entry of an address is.
@@ -49,6 +51,31 @@ pub fn find_l1_with(mem: &impl FrameMem, root: Mfn, va: GuestVa, need: u64) -> O
     Some(L1Slot {
         table,
         index: va.index(1),
+    })
+}
+
+/// The L1 table slot that a guest's store to `va` would change: `va` is mapped read-only
+/// and the frame is a valid L1 table of `owner`'s. The way to emulated page-table
+/// writes, so it is quick to say no.
+#[inline]
+pub fn table_slot_at<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    owner: DomId,
+    root: Mfn,
+    va: GuestVa,
+) -> Option<L1Slot> {
+    let entry = find_l1(&mm.mem, root, va)?
+        .word(&mm.mem)
+        .load(Ordering::Acquire);
+    if entry & (pte::P | pte::RW) != pte::P {
+        return None;
+    }
+    let table = pte::frame(entry);
+    let frame = mm.frames.get(table)?;
+    let is_table = frame.kind().is_valid_as(FrameType::L1) && frame.owner() == owner;
+    is_table.then_some(L1Slot {
+        table,
+        index: (va.page_offset() / 8) as usize,
     })
 }
 
