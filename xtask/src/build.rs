@@ -54,3 +54,30 @@ pub fn hypervisor(debug: bool) -> Result<PathBuf> {
     std::fs::copy(&built, &file).with_context(|| format!("cannot copy {}", built.display()))?;
     Ok(file)
 }
+
+/// Compiles the program for dom0's initramfs, linked statically; returns its file.
+///
+/// # Errors
+/// When it does not compile.
+pub fn dom0_load() -> Result<PathBuf> {
+    // A target folder of its own, so that other flags do not make Cargo compile all anew.
+    let target = paths::cache()?.join("dom0-load");
+    let mut cargo = process::cargo();
+    cargo
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "dom0-load",
+            "--target-dir",
+        ])
+        .arg(&target)
+        .args(["--config", "profile.release.strip=true"])
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C relocation-model=static",
+        );
+    process::run(&mut cargo)?;
+    Ok(target.join("release/dom0-load"))
+}

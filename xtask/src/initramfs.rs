@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::cpio::Archive;
 use crate::dom0::{self, Flavour, Kernel};
 use crate::modules::Modules;
-use crate::{paths, process};
+use crate::{build, paths, process};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -91,6 +91,7 @@ pub fn build(flavour: Flavour, kernel: &Kernel) -> Result<PathBuf> {
     archive.file("etc/passwd", 0o644, b"root::0:0:root:/root:/bin/sh\n");
     archive.file("etc/group", 0o644, b"root:x:0:\n");
     add_busybox(&mut archive)?;
+    archive.file("bin/dom0-load", 0o755, &std::fs::read(build::dom0_load()?)?);
     add_modules(&mut archive, kernel)?;
     write(
         &paths::cache()?.join(format!("initrd-{}.img", flavour.name())),

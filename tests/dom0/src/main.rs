@@ -1,0 +1,57 @@
+//! One static program for dom0's initramfs: micro-benchmarks, a self-checking load, device tests.
+//!
+//! It knows nothing of hypervisors but the one ioctl that makes a null hypercall, so it runs the
+//! same on bare Linux, and what it finds there is what it must find in dom0.
+
+mod bench;
+mod disk;
+mod load;
+mod net;
+mod random;
+mod sys;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: dom0-load bench
+       dom0-load load SECONDS [MEMORY-PERCENT]
+       dom0-load disk DEVICE MIB
+       dom0-load tcp ADDRESS:PORT MIB";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["bench"] => bench::run(),
+        ["load", seconds] => number(seconds).and_then(|s| load::run(s, 80)),
+        ["load", seconds, percent] => number(seconds).and_then(|s| load::run(s, number(percent)?)),
+        ["disk", device, mib] => number(mib).and_then(|mib| disk::run(device, mib)),
+        ["tcp", address, mib] => number(mib).and_then(|mib| net::run(address, mib)),
+        // Roles of `bench` and `load`, started by themselves.
+        ["exit", code] => {
+            return number(code).map_or(ExitCode::FAILURE, |code| ExitCode::from(code as u8));
+        }
+        ["role", role, seconds, percent] => {
+            number(seconds).and_then(|s| load::role(role, s, number(percent)?))
+        }
+        _ => Err(USAGE.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("dom0-load: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What went wrong, in words.
+type Failure = String;
+
+fn number(word: &str) -> Result<u64, Failure> {
+    word.parse().map_err(|_| format!("`{word}` is no number"))
+}
+
+/// Fails unless a check holds.
+fn demand(holds: bool, what: impl FnOnce() -> String) -> Result<(), Failure> {
+    if holds { Ok(()) } else { Err(what()) }
+}
