@@ -457,3 +457,6 @@ fn area_size(host: &impl HostCpuid, states: u64) -> u32 {
         })
         .fold(512 + 64, u32::max)
 }
+
+#[cfg(test)]
+mod tests;

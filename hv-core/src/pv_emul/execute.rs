@@ -369,3 +369,6 @@ fn string_io(
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests;
