@@ -28,6 +28,7 @@
 //!
 //! Locks: table locks, from higher to lower levels.
 
+pub mod audit;
 pub mod demote;
 pub mod descriptors;
 pub mod entry;
