@@ -1,7 +1,11 @@
 //! Host stand-in for the CPU: what the upper rooms need in order to be compiled
 //! and tested under `cargo test`.
 
-use crate::addr::CpuId;
+use super::{FlushStamp, Tlb};
+use crate::addr::{CpuId, CpuMask, GuestVa, Mfn};
+use crate::domain::{Domain, Vcpu, VcpuState};
+use crate::sched::UnitId;
+use alloc::sync::Arc;
 
 /// The CPU that asks: a test has one.
 #[must_use]
@@ -40,6 +44,12 @@ impl super::ByteRegs for UartPort {
         0xff
     }
     fn write(&self, _reg: u16, _value: u8) {}
+}
+
+/// Bytes of an extended-state area.
+#[must_use]
+pub fn fpu_area_size() -> usize {
+    576
 }
 
 /// The time stamp counter: nanoseconds here.
@@ -104,3 +114,132 @@ pub unsafe fn load_root(_root: crate::addr::Mfn) {}
 
 /// Flushes this CPU's translation of one address: there is none.
 pub fn flush_local(_va: u64) {}
+
+/// TLBs of a machine without any.
+#[derive(Clone, Copy, Debug)]
+pub struct MachineTlb;
+
+impl Tlb for MachineTlb {
+    fn now(&self) -> FlushStamp {
+        FlushStamp(0)
+    }
+    fn flush_since(&self, _: FlushStamp, _: CpuMask) {}
+    fn flush(&self, _: CpuMask) {}
+    fn flush_page(&self, _: GuestVa, _: CpuMask) {}
+}
+
+/// The scheduler should choose again.
+pub const WORK_RESCHEDULE: u32 = 1;
+/// The CPU's timer went off.
+pub const WORK_TIMER: u32 = 2;
+
+/// Functions that on the host do nothing, because no vCPU is ever loaded there.
+macro_rules! nothing {
+    ($($(#[$doc:meta])* $name:ident($($arg:ty),*);)*) => {
+        $($(#[$doc])* pub fn $name($(_: $arg),*) {})*
+    };
+}
+nothing! {
+    /// Makes a CPU ask its scheduler.
+    kick(CpuId);
+    /// Notes work for a CPU.
+    raise(CpuId, u32);
+    /// Waits for an interrupt.
+    wait_for_interrupt();
+    /// Goes from guest user to guest kernel or back.
+    toggle_mode(&mut VcpuState);
+    /// Loads the root of the mode the vCPU is in.
+    load_vcpu_root(&VcpuState);
+    /// Makes the GDT window show the vCPU's frames.
+    load_gdt(&VcpuState);
+    /// Loads the LDT descriptor.
+    load_ldt(&VcpuState);
+    /// Shows a frame in the LDT window.
+    map_ldt_page(u16, Mfn);
+    /// Sets CR0.TS.
+    set_task_switched(bool);
+    /// Loads CR4 bits.
+    load_guest_cr4(u64);
+    /// Loads XCR0.
+    set_xcr0(u64);
+    /// Loads a debug register.
+    set_debug_register(u8, u64);
+    /// Sets TSC_AUX.
+    set_tsc_aux(u32);
+    /// Sets the FS base.
+    set_fs_base(u64);
+    /// Sets the GS base.
+    set_gs_base(u64);
+    /// Sets the other GS base.
+    set_inactive_gs_base(u64);
+    /// Loads the user's GS selector.
+    load_user_gs(u16);
+    /// Writes back the caches.
+    wbinvd();
+    /// Writes a port.
+    port_out(u16, u8, u32);
+    /// Writes PCI configuration space.
+    pci_write(u16, u16, u8, u32);
+    /// Ends the interrupt in service.
+    service_flushes();
+    /// Reports an APIC error.
+    report_apic_error();
+    /// Ends the interrupt.
+    end_of_interrupt();
+    /// Turns the machine off.
+    power_off();
+}
+
+/// Functions that on the host answer what a machine without guests answers.
+macro_rules! constant {
+    ($($(#[$doc:meta])* $name:ident($($arg:ty),*) -> $t:ty = $value:expr;)*) => {
+        $($(#[$doc])* #[must_use] pub fn $name($(_: $arg),*) -> $t { $value })*
+    };
+}
+constant! {
+    /// Takes the work bits.
+    take_work() -> u32 = 0;
+    /// Whether there is work.
+    work_pending() -> bool = false;
+    /// The unit of the loaded vCPU.
+    loaded_unit() -> Option<UnitId> = None;
+    /// Gives the loaded vCPU up.
+    unload() -> Option<(Arc<Domain>, Arc<Vcpu>)> = None;
+    /// Whether a long operation should stop.
+    preempt_point() -> bool = false;
+    /// The address of the last page fault.
+    fault_address() -> u64 = 0;
+    /// DR6's status bits.
+    take_dr6() -> u64 = 0;
+    /// Page of the LDT window.
+    ldt_window_page(u64) -> Option<u16> = None;
+    /// Reads an MSR.
+    read_msr_checked(u32) -> Option<u64> = None;
+    /// Reads the FS base.
+    fs_base() -> u64 = 0;
+    /// Reads the GS base.
+    gs_base() -> u64 = 0;
+    /// Reads the other GS base.
+    inactive_gs_base() -> u64 = 0;
+    /// Reads a port.
+    port_in(u16, u8) -> u32 = u32::MAX;
+    /// Reads PCI configuration space.
+    pci_read(u16, u16, u8) -> u32 = u32::MAX;
+    /// Executes CPUID.
+    cpuid(u32, u32) -> [u32; 4] = [0; 4];
+}
+
+/// Loads a vCPU.
+pub fn load(_: Arc<Domain>, _: Arc<Vcpu>, _: crate::sync::Guard<'_, VcpuState>) -> bool {
+    true
+}
+
+/// Stops this CPU for good.
+pub fn halt_forever() -> ! {
+    panic!("halted")
+}
+
+/// Resets the machine.
+pub fn reset() -> ! {
+    panic!("reset")
+}

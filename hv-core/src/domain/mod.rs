@@ -2,19 +2,23 @@
 //!
 //! Locks: [`registry`] at `Level::Registry`; each table at its own level.
 
+pub mod clock;
+pub mod notify;
 pub mod pages;
 pub mod registry;
+pub mod rights;
 pub mod vcpu;
 
 pub use vcpu::{Vcpu, VcpuState};
 
 use crate::addr::{DomId, Mfn, VcpuId};
+use crate::event::PortTable;
 use crate::mm::shared_page::SharedPage;
 use crate::pv_emul::io::DomainIo;
 use crate::sync::Once;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A domain: what its vCPUs share.
 #[derive(Debug)]
@@ -33,20 +37,44 @@ pub struct Domain {
     pub assist: AtomicU64,
     /// I/O ports.
     pub io: DomainIo,
+    /// Its event channels.
+    pub events: PortTable,
+    /// vCPUs blocked in a poll.
+    pub pollers: AtomicU32,
+    /// Why it shut down; `u32::MAX`: it did not.
+    pub shutdown: AtomicU32,
+}
+
+/// What a domain is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its number.
+    pub id: DomId,
+    /// Whether it is dom0.
+    pub privileged: bool,
+    /// A hypervisor frame owned by it.
+    pub shared_info: Mfn,
+    /// View of that frame.
+    pub shared: SharedPage,
+    /// An empty table.
+    pub events: PortTable,
 }
 
 impl Domain {
     /// A domain without vCPUs or memory. `shared_info` is a frame owned by it.
     #[must_use]
-    pub fn new(id: DomId, privileged: bool, shared_info: Mfn, shared: SharedPage) -> Self {
+    pub fn new(parts: Parts) -> Self {
         Self {
-            id,
-            privileged,
+            id: parts.id,
+            privileged: parts.privileged,
             vcpus: Once::new(),
-            shared_info,
-            shared,
+            shared_info: parts.shared_info,
+            shared: parts.shared,
             assist: AtomicU64::new(0),
-            io: DomainIo::new(privileged),
+            io: DomainIo::new(parts.privileged),
+            events: parts.events,
+            pollers: AtomicU32::new(0),
+            shutdown: AtomicU32::new(u32::MAX),
         }
     }
 
@@ -72,4 +100,39 @@ impl Domain {
     pub fn assists(&self, bit: u32) -> bool {
         self.assist.load(Ordering::Relaxed) >> bit & 1 != 0
     }
+}
+
+impl Domain {
+    /// Gives `vcpu` its place in the shared-info page (if it has one there) with the
+    /// event mask set, as a vCPU starts.
+    pub fn place_info(&self, vcpu: &Vcpu) {
+        const IN_SHARED_INFO: usize = xen_abi::xen::XEN_LEGACY_MAX_VCPUS;
+        let n = usize::from(vcpu.id.0);
+        if n < IN_SHARED_INFO && vcpu.info.set(self.shared, n * 64) {
+            self.shared.u8_at(n * 64 + 1).store(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The page of hypercall stubs: 32 bytes a number.
+///
+/// `push rcx; push r11; mov $n, %eax; syscall; pop r11; pop rcx; ret`; the stub of
+/// `iret` is jumped to and keeps `rax`. Source: Xen's PV interface.
+#[must_use]
+pub fn hypercall_page() -> [u8; 4096] {
+    const IRET: usize = xen_abi::xen::HYPERVISOR_IRET as usize;
+    let mut page = [0xcc; 4096];
+    for (n, slot) in page.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let [a, b, c, d] = (n as u32).to_le_bytes();
+        if n == IRET {
+            let code = [0x51, 0x41, 0x53, 0x50, 0xb8, a, b, c, d, 0x0f, 0x05];
+            slot[..code.len()].copy_from_slice(&code);
+        } else {
+            let code = [
+                0x51, 0x41, 0x53, 0xb8, a, b, c, d, 0x0f, 0x05, 0x41, 0x5b, 0x59, 0xc3,
+            ];
+            slot[..code.len()].copy_from_slice(&code);
+        }
+    }
+    page
 }

@@ -7,12 +7,16 @@
 
 use super::Domain;
 use crate::addr::{DomId, GuestVa, Mfn, VcpuId};
+use crate::arch::fpu::FpuArea;
+use crate::arch::machine;
 use crate::arch::regs::GuestRegs;
 use crate::mm::shared_page::InfoSlot;
 use crate::pv_emul::CpuView;
+use crate::sched::UnitId;
 use crate::sync::{Level, Lock};
+use crate::time::timer_queue::{Timer, TimerId};
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A guest's exception handler, from the `set_trap_table` hypercall.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,6 +102,8 @@ pub struct VcpuState {
     pub io_bitmap: GuestVa,
     /// Ports that bitmap covers (0: none).
     pub io_bitmap_ports: u32,
+    /// Extended state while the vCPU does not run.
+    pub fpu: FpuArea,
     /// TSC_AUX.
     pub tsc_aux: u32,
     /// Guest GDT frames (counted as segment-descriptor pages).
@@ -108,6 +114,8 @@ pub struct VcpuState {
     pub ldt_base: GuestVa,
     /// LDT entries (0: none).
     pub ldt_entries: u16,
+    /// LDT frames looked up so far (counted as segment-descriptor pages).
+    pub ldt_frames: [Option<Mfn>; 16],
     /// An NMI was delivered and its `iret` hypercall has not come yet.
     pub nmi_in_progress: bool,
 }
@@ -142,11 +150,13 @@ impl VcpuState {
             iopl: 0,
             io_bitmap: GuestVa(0),
             io_bitmap_ports: 0,
+            fpu: FpuArea::new(machine::fpu_area_size()),
             tsc_aux: 0,
             gdt_frames: [None; 14],
             gdt_entries: 0,
             ldt_base: GuestVa(0),
             ldt_entries: 0,
+            ldt_frames: [None; 16],
             nmi_in_progress: false,
         }
     }
@@ -197,6 +207,8 @@ pub struct Vcpu {
     pub id: VcpuId,
     /// Its domain's number.
     pub domain: DomId,
+    /// What the scheduler calls it.
+    pub unit: UnitId,
     /// The state its running CPU owns.
     pub state: Lock<VcpuState>,
     /// Where its `vcpu_info` is.
@@ -205,19 +217,35 @@ pub struct Vcpu {
     pub initialised: AtomicBool,
     /// An NMI is waiting to be delivered.
     pub nmi_pending: AtomicBool,
+    /// Guest address of its run-state area; 0: none.
+    pub runstate_area: AtomicU64,
+    /// One-shot timer.
+    pub singleshot: Timer,
+    /// Periodic timer.
+    pub periodic: Timer,
+    /// Period of that in nanoseconds; 0: stopped.
+    pub period: AtomicU64,
+    /// End of a poll.
+    pub poll: Timer,
 }
 
 impl Vcpu {
     /// A vCPU that is down and has no context yet.
     #[must_use]
-    pub fn new(domain: DomId, id: VcpuId) -> Self {
+    pub fn new(domain: DomId, id: VcpuId, unit: UnitId) -> Self {
         Self {
             id,
             domain,
+            unit,
             state: Lock::new(Level::VcpuState, VcpuState::new()),
             info: InfoSlot::default(),
             initialised: AtomicBool::new(false),
             nmi_pending: AtomicBool::new(false),
+            runstate_area: AtomicU64::new(0),
+            singleshot: Timer::new(TimerId::Singleshot(domain, id)),
+            periodic: Timer::new(TimerId::Periodic(domain, id)),
+            period: AtomicU64::new(0),
+            poll: Timer::new(TimerId::Poll(domain, id)),
         }
     }
 

@@ -1,12 +1,19 @@
-//! Hypercalls: parse, check, commit. One file per hypercall.
+//! Hypercalls: parse, check, commit. One file per hypercall; [`table`] is the
+//! dispatch table and the coverage document.
 
+pub mod descriptors;
 pub mod error;
+pub mod iret;
+pub mod multicall;
+pub mod table;
 
 pub use error::Error;
 
 use crate::arch::regs::GuestRegs;
 use crate::domain::{Domain, Vcpu, VcpuState};
+use crate::mm::HostGuestSpace;
 use alloc::sync::Arc;
+use xen_abi::xen::HYPERVISOR_IRET;
 
 /// What a hypercall that did not fail tells its guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,5 +41,59 @@ pub struct Call<'a> {
     pub regs: &'a mut GuestRegs,
 }
 
+impl Call<'_> {
+    /// The address space hypercall arguments point into: the guest kernel's.
+    ///
+    /// # Panics
+    /// If the vCPU has no kernel root; then it could not have called.
+    #[inline]
+    #[must_use]
+    pub fn guest(&self) -> HostGuestSpace {
+        crate::mm::guest_space(self.state.kernel_root.expect("a running kernel has a root"))
+    }
+}
+
 /// A hypercall's handler: the arguments are `rdi rsi rdx r10 r8 r9`.
 pub type Handler = fn(&mut Call<'_>, [u64; 6]) -> HypercallResult;
+
+/// Runs the hypercall that the registers ask for and leaves its result in them.
+#[inline]
+pub fn dispatch(call: &mut Call<'_>) {
+    let number = call.regs.rax;
+    if number == HYPERVISOR_IRET {
+        return_from_trap(call);
+        return;
+    }
+    let r = &call.regs;
+    let args = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
+    match invoke(call, number, args) {
+        Ok(Reply::Done(value)) => call.regs.rax = value,
+        Ok(Reply::Continue([rdi, rsi, rdx, r10, r8, r9])) => {
+            let r = &mut *call.regs;
+            (r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9) = (rdi, rsi, rdx, r10, r8, r9);
+            // Back onto the `syscall` instruction.
+            r.rip = r.rip.wrapping_sub(2);
+        }
+        Err(error) => call.regs.rax = error.as_rax(),
+    }
+}
+
+/// Runs hypercall `number` and returns its result (a single one, or an entry of a
+/// multicall).
+#[inline]
+fn invoke(call: &mut Call<'_>, number: u64, args: [u64; 6]) -> HypercallResult {
+    match table::HANDLERS.get(number as usize) {
+        Some(Some(entry)) => (entry.handler)(call, args),
+        _ => {
+            table::note_absent(call, number);
+            Err(Error::NotImplemented)
+        }
+    }
+}
+
+/// `iret`; a kernel without a usable frame has lost its way, and its domain ends.
+fn return_from_trap(call: &mut Call<'_>) {
+    if let Err(why) = iret::iret(call) {
+        crate::trap::crash_domain(call, format_args!("iret: {why:?}"));
+    }
+}

@@ -18,9 +18,11 @@
 pub mod account;
 pub mod early;
 pub mod frame_alloc;
+pub mod frame_io;
 pub mod frame_table;
 pub mod guest_copy;
 pub mod heap;
+pub mod host;
 pub mod host_map;
 pub mod layout;
 pub mod m2p;
@@ -32,6 +34,8 @@ pub mod shared_page;
 #[cfg(test)]
 pub mod testing;
 pub mod walk;
+
+pub use host::{HostGuestSpace, HostMm, guest_space};
 
 use crate::addr::{DomId, Mfn};
 use crate::arch::{FrameMem, Tlb};

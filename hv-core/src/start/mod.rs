@@ -6,6 +6,7 @@ pub mod ground;
 pub mod options;
 #[cfg(target_os = "none")]
 mod panic;
+pub mod power;
 
 pub use boot_info::BootInfo;
 

@@ -16,26 +16,62 @@ pub mod smp;
 pub mod tlb;
 mod uart_port;
 
-pub use apic::{start_timer, start_timer_at, stop_timer};
+pub use apic::{report_error as report_apic_error, start_timer, start_timer_at, stop_timer};
 pub use clock::{read_reference, tsc};
+pub use irqchip::end_of_interrupt;
+pub use pci::{pci_read, pci_write};
+pub use port::{port_in, port_out};
+pub use tlb::{MachineTlb, service as service_flushes};
 
 pub use paging::{flush_local, has_1g_pages, init_paging, load_root};
+pub mod area;
+pub mod context;
+pub mod cpu_area;
+pub mod descriptors;
+pub mod entry;
+pub mod faults;
+pub mod local;
+
+pub use context::*;
+pub use faults::*;
+pub use local::*;
 pub use uart_port::UartPort;
-
-use crate::addr::CpuId;
-
-/// The CPU that asks.
-#[must_use]
-pub fn cpu_id() -> CpuId {
-    CpuId(0)
-}
 
 /// A pause in a spin loop; answers TLB shoot-down requests meanwhile.
 pub fn relax() {
+    tlb::service();
     core::hint::spin_loop();
 }
 
-/// Runs `f` on this CPU's count of held locks by level.
-pub fn with_held_locks<R>(f: impl FnOnce(&mut [u8; 16]) -> R) -> R {
-    f(&mut [0; 16])
+/// Whether a CPU panicked and wants all others to stop.
+static STOP: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+
+/// Whether this CPU should stop for good.
+#[must_use]
+pub fn stop_requested() -> bool {
+    STOP.load(core::sync::atomic::Ordering::Acquire)
+}
+
+/// Stops all other CPUs.
+pub fn stop_others() {
+    STOP.store(true, core::sync::atomic::Ordering::Release);
+    apic::send_nmi_to_others();
+}
+
+/// Stops this CPU for good.
+pub fn halt_forever() -> ! {
+    loop {
+        x86_64::instructions::interrupts::disable();
+        x86_64::instructions::hlt();
+    }
+}
+
+/// Turns the machine off; returns only if that failed.
+pub fn power_off() {
+    power::off();
+}
+
+/// Resets the machine.
+pub fn reset() -> ! {
+    power::reset()
 }

@@ -170,3 +170,31 @@ impl ConfigSpace for Function {
         write(self.0, offset, Width::Word, u32::from(value));
     }
 }
+
+/// Function and width of a domain's access to segment 0.
+fn domain_access(bdf: u16, bytes: u8) -> (PciAddress, Width) {
+    let function = PciAddress {
+        segment: 0,
+        bus: (bdf >> 8) as u8,
+        devfn: bdf as u8,
+    };
+    let width = match bytes {
+        1 => Width::Byte,
+        2 => Width::Word,
+        _ => Width::Dword,
+    };
+    (function, width)
+}
+
+/// Reads `bytes` (1, 2 or 4) of a function's configuration space.
+#[must_use]
+pub fn pci_read(bdf: u16, offset: u16, bytes: u8) -> u32 {
+    let (function, width) = domain_access(bdf, bytes);
+    read(function, offset, width)
+}
+
+/// Writes `bytes` (1, 2 or 4) of a function's configuration space.
+pub fn pci_write(bdf: u16, offset: u16, bytes: u8, value: u32) {
+    let (function, width) = domain_access(bdf, bytes);
+    write(function, offset, width, value);
+}

@@ -1,0 +1,101 @@
+//! The per-CPU entry area: everything the processor itself needs at a fixed place
+//! when a guest enters the hypervisor.
+//!
+//! CPU *n* has the 4 MiB at `ENTRY_AREAS + n * 4 MiB` (L4 slot 259):
+//!
+//! | pages | what | access |
+//! |---|---|---|
+//! | 0 | system-call stubs (one frame, mapped for every CPU) | RX |
+//! | 1 | [`EntryData`]: scratch, pointers and, at its end, the guest's registers | RW |
+//! | 2 | IDT (one frame, mapped for every CPU) | R |
+//! | 3 | TSS | RW |
+//! | 4-19 | stacks of NMI, machine check, double fault, debug (guard + 3 pages each) | RW |
+//! | 32-46 | GDT: 14 pages of the guest's, then ours | RW |
+//! | 48-63 | window on the guest's LDT | RW |
+//! | 513-528 | hypervisor stack (page 512 is its guard) | RW |
+//!
+//! Because every stack of a CPU lies in its area, `rsp` rounded down finds
+//! the CPU's data without a segment register; GS stays the guest's.
+//!
+//! With page-table isolation on, a guest's tables map of all this only what entry
+//! code touches before it loads the hypervisor's root: the first 2 MiB, which are one
+//! L1 table, and not the hypervisor stack in the second.
+
+use crate::addr::CpuId;
+use crate::arch::regs::GuestRegs;
+use core::mem::offset_of;
+
+/// First byte of CPU 0's area.
+pub const ENTRY_AREAS: u64 = 0xffff_8180_0000_0000;
+/// Bytes from one CPU's area to the next.
+pub const AREA_SIZE: u64 = 4 << 20;
+/// Page of the system-call stubs.
+pub const STUB_PAGE: u64 = 0;
+/// Page of [`EntryData`].
+pub const DATA_PAGE: u64 = 1;
+/// Page of the IDT.
+pub const IDT_PAGE: u64 = 2;
+/// Page of the TSS.
+pub const TSS_PAGE: u64 = 3;
+/// First page of the first IST stack's guard.
+pub const IST_PAGE: u64 = 4;
+/// Pages from one IST stack to the next, the guard included.
+pub const IST_STRIDE: u64 = 4;
+/// IST stacks in use: NMI, machine check, double fault, debug.
+pub const IST_COUNT: u64 = 4;
+/// First page of the GDT window.
+pub const GDT_PAGE: u64 = 32;
+/// Pages of the GDT that are the guest's.
+pub const GDT_GUEST_PAGES: u64 = 14;
+/// First page of the LDT window.
+pub const LDT_PAGE: u64 = 48;
+/// Pages of the LDT window (8192 entries of 8 bytes).
+pub const LDT_PAGES: u64 = 16;
+/// First page of the hypervisor stack.
+pub const STACK_PAGE: u64 = 513;
+/// Pages of the hypervisor stack.
+pub const STACK_PAGES: u64 = 16;
+
+/// Address of `page` in the area of `cpu`.
+#[must_use]
+pub const fn page_va(cpu: CpuId, page: u64) -> u64 {
+    ENTRY_AREAS + cpu.0 as u64 * AREA_SIZE + page * 4096
+}
+
+/// What entry code reads and writes, one page.
+#[repr(C, align(4096))]
+pub struct EntryData {
+    /// The guest's `rsp` while a system call has no register to spare.
+    pub scratch_rsp: u64,
+    /// Top of the hypervisor stack.
+    pub stack_top: u64,
+    /// Where the 64-bit system-call stub goes on.
+    pub syscall_entry: u64,
+    /// Where the compatibility-mode system-call stub goes on.
+    pub syscall32_entry: u64,
+    /// The hypervisor's root, or 0 when guests run on tables that map it all.
+    pub host_cr3: u64,
+    /// The guest root to load on the way out, when `host_cr3` is not 0.
+    pub guest_cr3: u64,
+    /// This CPU's `CpuLocal`.
+    pub local: u64,
+    /// Error code and vector of a fault met while returning to the guest.
+    pub scratch_fault: u64,
+    pad: [u64; (4096 - 168 - 8 * 8) / 8],
+    /// The registers of the guest that entered. The stack of every entry from a
+    /// guest starts at its end.
+    pub frame: GuestRegs,
+}
+
+const _: () = assert!(size_of::<EntryData>() == 4096);
+const _: () = assert!(offset_of!(EntryData, frame) == FRAME_OFFSET as usize);
+const _: () = assert!(offset_of!(EntryData, stack_top) == 8);
+const _: () = assert!(offset_of!(EntryData, syscall_entry) == 16);
+const _: () = assert!(offset_of!(EntryData, syscall32_entry) == 24);
+const _: () = assert!(offset_of!(EntryData, host_cr3) == 32);
+const _: () = assert!(offset_of!(EntryData, guest_cr3) == 40);
+const _: () = assert!(offset_of!(EntryData, local) == 48);
+const _: () = assert!(offset_of!(EntryData, scratch_fault) == 56);
+
+/// Offset of the guest's registers in [`EntryData`].
+pub const FRAME_OFFSET: u64 = 4096 - 168;

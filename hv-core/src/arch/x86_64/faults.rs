@@ -1,0 +1,141 @@
+//! Exceptions as the CPU reports them: fault address, debug status, the exception
+//! table, and the end when the hypervisor itself faults.
+#![allow(unsafe_code, reason = "reads and writes exception-related registers")]
+
+use super::local::{cpu_id, local};
+use crate::arch::regs::GuestRegs;
+use core::arch::asm;
+
+/// An instruction of ours that may fault on a guest's value, and where to go on.
+#[repr(C)]
+struct Fixup {
+    at: u64,
+    resume: u64,
+}
+
+unsafe extern "C" {
+    /// Bounds of the exception table, laid out by the linker script.
+    static __ex_table_start: Fixup;
+    static __ex_table_end: Fixup;
+}
+
+/// Where to go on after a fault at `rip`, if the exception table knows.
+#[must_use]
+pub fn exception_fixup(rip: u64) -> Option<u64> {
+    let start = &raw const __ex_table_start;
+    let end = &raw const __ex_table_end;
+    let count = (end as usize - start as usize) / size_of::<Fixup>();
+    // SAFETY: the linker lays the entries out between the two symbols.
+    let table = unsafe { core::slice::from_raw_parts(start, count) };
+    table.iter().find(|f| f.at == rip).map(|f| f.resume)
+}
+
+/// The address of the last page fault.
+#[must_use]
+pub fn fault_address() -> u64 {
+    let value: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, cr2", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// DR6's status bits, cleared for the next exception.
+#[must_use]
+pub fn take_dr6() -> u64 {
+    const RESERVED_ONES: u64 = 0xffff_0ff0;
+    let value: u64;
+    // SAFETY: reads and resets a status register.
+    unsafe {
+        asm!("mov {}, dr6", out(reg) value, options(nomem, nostack, preserves_flags));
+        asm!("mov dr6, {}", in(reg) RESERVED_ONES, options(nomem, nostack, preserves_flags));
+    }
+    value & !RESERVED_ONES
+}
+
+/// Opens interrupts for a moment, so that what is pending is taken, and says whether
+/// a long operation should stop here. No lock is held.
+#[must_use]
+pub fn preempt_point() -> bool {
+    // SAFETY: handlers run on this stack and come back; see `trap::host_trap`.
+    unsafe { asm!("sti", "nop", "cli", options(nostack)) };
+    if super::local::work_pending() {
+        return true;
+    }
+    // SAFETY: no loan is taken: this only looks at the vCPU's atomics.
+    let current = unsafe { &*local().current.get() };
+    current.as_ref().is_some_and(|c| c.vcpu.upcall_due())
+}
+
+/// Reads an MSR; `None` if the CPU refuses.
+#[must_use]
+pub fn read_msr_checked(msr: u32) -> Option<u64> {
+    let (low, high, ok): (u32, u32, u32);
+    // SAFETY: a fault is resumed at label 3 by the exception table; reading an MSR has
+    // no effect on memory.
+    unsafe {
+        asm!(
+            "2: rdmsr",
+            "mov {ok:e}, 1",
+            "jmp 4f",
+            "3: xor {ok:e}, {ok:e}",
+            "xor eax, eax",
+            "xor edx, edx",
+            "4:",
+            ".pushsection .ex_table, \"a\"",
+            ".quad 2b, 3b",
+            ".popsection",
+            ok = out(reg) ok,
+            in("ecx") msr,
+            out("eax") low,
+            out("edx") high,
+            options(nostack),
+        );
+    }
+    (ok != 0).then_some(u64::from(high) << 32 | u64::from(low))
+}
+
+/// A hypervisor fault nobody expected: prints the registers and ends everything.
+pub fn die_of_exception(regs: &GuestRegs) -> ! {
+    let r = regs;
+    panic!(
+        "exception {} error {:x} on CPU {} at {:04x}:{:016x}\n\
+         rsp {:04x}:{:016x} rflags {:x} cr2 {:016x}\n\
+         rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}\n\
+         rsi {:016x} rdi {:016x} rbp {:016x} r8  {:016x}\n\
+         r9  {:016x} r10 {:016x} r11 {:016x} r12 {:016x}\n\
+         r13 {:016x} r14 {:016x} r15 {:016x}",
+        r.vector,
+        r.error_code,
+        cpu_id().0,
+        r.cs,
+        r.rip,
+        r.ss,
+        r.rsp,
+        r.rflags,
+        fault_address(),
+        r.rax,
+        r.rbx,
+        r.rcx,
+        r.rdx,
+        r.rsi,
+        r.rdi,
+        r.rbp,
+        r.r8,
+        r.r9,
+        r.r10,
+        r.r11,
+        r.r12,
+        r.r13,
+        r.r14,
+        r.r15
+    );
+}
+
+/// A non-maskable interrupt: another CPU panicked and wants this one to stop, or the
+/// machine reports an error.
+pub fn handle_nmi(regs: &GuestRegs) {
+    if super::stop_requested() {
+        super::halt_forever();
+    }
+    log::warn!("NMI on CPU {} at {:x}:{:x}", cpu_id().0, regs.cs, regs.rip);
+}

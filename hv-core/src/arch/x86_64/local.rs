@@ -1,0 +1,211 @@
+//! What only this CPU touches, and how to find it.
+#![allow(
+    unsafe_code,
+    reason = "finds the CPU's own block through the stack pointer"
+)]
+
+use super::cpu_area::{AREA_SIZE, DATA_PAGE, ENTRY_AREAS, EntryData};
+use crate::addr::{CpuId, MAX_CPUS, Mfn};
+use crate::arch::regs::GuestRegs;
+use crate::domain::{Domain, Vcpu, VcpuState};
+use crate::hypercall::Call;
+use crate::sched::UnitId;
+use crate::sync::Guard;
+use alloc::sync::Arc;
+use core::cell::{Cell, UnsafeCell};
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+/// The vCPU whose state is loaded on a CPU. The guard is what makes its
+/// [`VcpuState`] ours; it is dropped before the vCPU it points into.
+#[derive(Debug)]
+pub struct Current {
+    /// Exclusive use of the state. The lifetime is really that of `vcpu`.
+    pub(super) state: Guard<'static, VcpuState>,
+    /// The vCPU.
+    pub vcpu: Arc<Vcpu>,
+    /// Its domain.
+    pub domain: Arc<Domain>,
+}
+
+/// One CPU's own data. Only code running on that CPU reaches it, hence the cells;
+/// it is neither `Send` nor `Sync`.
+#[derive(Debug)]
+pub struct CpuLocal {
+    /// This CPU.
+    pub id: CpuId,
+    /// Which vCPU is loaded.
+    pub(super) current: UnsafeCell<Option<Current>>,
+    /// Locks held, by level (debug builds).
+    held_locks: Cell<[u8; 16]>,
+    /// GDT frames mapped in the window now.
+    pub(super) gdt_mapped: Cell<[Option<Mfn>; 14]>,
+    /// Pages of the LDT window that are mapped now, a bit each.
+    pub(super) ldt_mapped: Cell<u16>,
+    /// CR4 as loaded now.
+    pub(super) cr4: Cell<u64>,
+    /// XCR0 as loaded now.
+    pub(super) xcr0: Cell<u64>,
+}
+
+impl CpuLocal {
+    /// The data of `cpu`, which does not run yet.
+    #[must_use]
+    pub fn new(id: CpuId) -> Self {
+        Self {
+            id,
+            current: UnsafeCell::new(None),
+            held_locks: Cell::new([0; 16]),
+            gdt_mapped: Cell::new([None; 14]),
+            ldt_mapped: Cell::new(0),
+            cr4: Cell::new(0),
+            xcr0: Cell::new(0),
+        }
+    }
+}
+
+/// Reasons to look around before the next return to a guest; see [`raise`].
+static WORK: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
+
+/// The scheduler should choose again.
+pub const WORK_RESCHEDULE: u32 = 1;
+/// The CPU's timer went off.
+pub const WORK_TIMER: u32 = 2;
+
+/// Tells `cpu` to look for work of kind `bits` before it returns to a guest. Does
+/// not interrupt it; see `kick`.
+pub fn raise(cpu: CpuId, bits: u32) {
+    WORK[cpu.0 as usize].fetch_or(bits, Ordering::Release);
+}
+
+/// Whether this CPU has work to look at.
+#[inline]
+#[must_use]
+pub fn work_pending() -> bool {
+    WORK[cpu_id().0 as usize].load(Ordering::Relaxed) != 0
+}
+
+/// Takes this CPU's work bits.
+#[must_use]
+pub fn take_work() -> u32 {
+    WORK[cpu_id().0 as usize].swap(0, Ordering::AcqRel)
+}
+
+/// The entry data of the CPU that asks, or `None` on the boot stack.
+#[inline]
+fn entry_data() -> Option<*mut EntryData> {
+    let rsp: u64;
+    // SAFETY: reads a register.
+    unsafe {
+        core::arch::asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags))
+    };
+    let offset = rsp.wrapping_sub(ENTRY_AREAS);
+    if offset >= MAX_CPUS as u64 * AREA_SIZE {
+        return None;
+    }
+    Some(((rsp & !(AREA_SIZE - 1)) + DATA_PAGE * 4096) as *mut EntryData)
+}
+
+/// The CPU that asks (the boot CPU while it is still on the boot stack).
+#[inline]
+#[must_use]
+pub fn cpu_id() -> CpuId {
+    let rsp: u64;
+    // SAFETY: reads a register.
+    unsafe {
+        core::arch::asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags))
+    };
+    let index = rsp.wrapping_sub(ENTRY_AREAS) / AREA_SIZE;
+    CpuId(if index < MAX_CPUS as u64 {
+        index as u16
+    } else {
+        0
+    })
+}
+
+/// This CPU's entry data.
+///
+/// # Panics
+/// On the boot stack, before the CPU's area is in use.
+#[inline]
+pub fn data() -> *mut EntryData {
+    entry_data().expect("this CPU runs in its area")
+}
+
+/// This CPU's own data.
+///
+/// # Panics
+/// On the boot stack, before the CPU's area is in use.
+#[inline]
+#[must_use]
+pub fn local() -> &'static CpuLocal {
+    // SAFETY: `local` was set up for this CPU before it ran in its area and is never
+    // freed; the type is not Sync, so the reference stays on this CPU.
+    unsafe { &*((*data()).local as *const CpuLocal) }
+}
+
+static BOOT_HELD: [AtomicU8; 16] = [const { AtomicU8::new(0) }; 16];
+
+/// Runs `f` on this CPU's count of held locks by level.
+pub fn with_held_locks<R>(f: impl FnOnce(&mut [u8; 16]) -> R) -> R {
+    if entry_data().is_some() {
+        let mut held = local().held_locks.get();
+        let result = f(&mut held);
+        local().held_locks.set(held);
+        return result;
+    }
+    let mut held = core::array::from_fn(|n| BOOT_HELD[n].load(Ordering::Relaxed));
+    let result = f(&mut held);
+    for (slot, n) in BOOT_HELD.iter().zip(held) {
+        slot.store(n, Ordering::Relaxed);
+    }
+    result
+}
+
+/// The vCPU loaded on this CPU, lent to the trap path together with its registers.
+///
+/// # Panics
+/// If none is loaded.
+///
+/// # Safety
+/// The caller is the only holder of such a loan: entry code calls one Rust function
+/// at a time, which takes the loan once and lets go of it before it switches vCPUs.
+#[inline]
+pub unsafe fn lend<'a>(regs: *mut GuestRegs) -> Call<'a> {
+    // SAFETY: `current` changes only in `context`, which runs without a loan.
+    let current = unsafe { (*local().current.get()).as_mut() }.expect("a vCPU is loaded");
+    Call {
+        domain: &current.domain,
+        vcpu: &current.vcpu,
+        state: &mut current.state,
+        // SAFETY: the frame in this CPU's entry data, which nobody else uses.
+        regs: unsafe { &mut *regs },
+    }
+}
+
+/// The unit of the vCPU loaded on this CPU.
+#[must_use]
+pub fn loaded_unit() -> Option<UnitId> {
+    // SAFETY: no loan is out; this only looks.
+    unsafe { (*local().current.get()).as_ref().map(|c| c.vcpu.unit) }
+}
+
+/// Makes `cpu` ask the scheduler before it goes on with a guest.
+pub fn kick(cpu: CpuId) {
+    raise(cpu, WORK_RESCHEDULE);
+    if cpu != cpu_id()
+        && let Some(id) = super::cpus::apic_id(cpu)
+    {
+        super::apic::send(id, crate::arch::vectors::KICK);
+    }
+}
+
+/// Sleeps until an interrupt, unless there is work already.
+pub fn wait_for_interrupt() {
+    if work_pending() {
+        return;
+    }
+    // SAFETY: interrupts open only with the halt (STI holds them back for one
+    // instruction), so a wake-up between the look above and here is not lost.
+    // Handlers run on this stack and come back; see `trap::host_trap`.
+    unsafe { core::arch::asm!("sti", "hlt", "cli", options(nostack)) };
+}

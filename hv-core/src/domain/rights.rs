@@ -1,0 +1,53 @@
+//! What a domain may map: its own frames, and device memory if it owns the hardware.
+
+use super::Domain;
+use crate::addr::Mfn;
+use crate::pv_mm::{IoAccess, IoMem, NoIoMem, Rights};
+use crate::sync::Once;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Device frames that no domain may have: interrupt controllers, their messages.
+static RESERVED: Once<Vec<Range<u64>>> = Once::new();
+
+/// First frame number beyond the machine's physical addresses.
+static LIMIT: Once<u64> = Once::new();
+
+/// Sets which device frames stay the hypervisor's, and how many frames a physical
+/// address can name. Called once at boot.
+pub fn reserve_device_frames(frames: Vec<Range<u64>>, limit: u64) {
+    RESERVED.call_once(|| frames);
+    LIMIT.call_once(|| limit);
+}
+
+/// The hardware domain's device memory: all but what is reserved.
+struct AllDevices;
+
+impl IoMem for AllDevices {
+    fn may_map(&self, mfn: Mfn) -> Option<IoAccess> {
+        let raw = mfn.raw();
+        let inside = LIMIT.get().is_some_and(|l| raw < *l);
+        let reserved = RESERVED
+            .get()
+            .is_none_or(|r| r.iter().any(|range| range.contains(&raw)));
+        (inside && !reserved).then_some(IoAccess::ReadWrite)
+    }
+}
+
+impl Domain {
+    /// On whose behalf the domain's own page-table updates happen.
+    #[inline]
+    #[must_use]
+    pub fn rights(&self) -> Rights<'static> {
+        Rights {
+            tables: self.id,
+            frames: self.id,
+            cache_control: self.privileged,
+            io: if self.privileged {
+                &AllDevices
+            } else {
+                &NoIoMem
+            },
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `multicall` (13): several hypercalls in one entry.
+
+use super::{Call, Error, HypercallResult, Reply};
+use crate::addr::GuestVa;
+use crate::arch::machine;
+use xen_abi::xen::{HYPERVISOR_IRET, HYPERVISOR_MULTICALL, MulticallEntry};
+
+/// Entries done between two looks at what else this CPU has to do.
+const BATCH: u64 = 32;
+
+/// Runs the `args[1]` entries at `args[0]` in order, storing each result.
+///
+/// # Errors
+/// `EFAULT`: an entry cannot be read or its result not written (earlier entries stay
+/// done). `EINVAL`: the list leaves the address space.
+pub fn multicall(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
+    const SIZE: u64 = size_of::<MulticallEntry>() as u64;
+    let [list, count, ..] = args;
+    let mut at = GuestVa(list);
+    let count = u64::from(count as u32);
+    for done in 0..count {
+        if done > 0 && done % BATCH == 0 && machine::preempt_point() {
+            return Ok(Reply::Continue([at.0, count - done, 0, 0, 0, 0]));
+        }
+        let mut entry: MulticallEntry = call.guest().read(at)?;
+        if entry.op == HYPERVISOR_IRET {
+            // Allowed as the last entry: there is no result to store.
+            super::return_from_trap(call);
+            return Ok(Reply::Done(call.regs.rax));
+        }
+        let result = match entry.op {
+            HYPERVISOR_MULTICALL => Err(Error::NotImplemented),
+            op => super::invoke(call, op, entry.args),
+        };
+        let value = match result {
+            Ok(Reply::Done(value)) => value,
+            Ok(Reply::Continue(rest)) => {
+                // The entry itself is to go on: it describes its own remainder.
+                entry.args = rest;
+                call.guest().write(at, &entry)?;
+                return Ok(Reply::Continue([at.0, count - done, 0, 0, 0, 0]));
+            }
+            Err(error) => error.as_rax(),
+        };
+        call.guest().write(at.add(8), &value)?;
+        at = at.add(SIZE);
+    }
+    Ok(Reply::Done(0))
+}

@@ -1,0 +1,65 @@
+//! The dispatch table: number, handler, and how much of the call there is.
+
+use super::{Call, Handler, multicall};
+use core::sync::atomic::{AtomicU64, Ordering};
+use xen_abi::xen as abi;
+
+/// How much of a hypercall is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Everything Xen 4.17 offers PV guests.
+    Done,
+    /// What is missing.
+    Partial(&'static str),
+}
+
+/// One hypercall.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name in Xen's headers.
+    pub name: &'static str,
+    /// What runs.
+    pub handler: Handler,
+    /// How much of it there is.
+    pub state: State,
+}
+
+/// Hypercalls by number.
+pub static HANDLERS: [Option<Entry>; abi::NR_HYPERCALLS as usize] = table();
+
+const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
+    let mut t: [Option<Entry>; abi::NR_HYPERCALLS as usize] = [None; abi::NR_HYPERCALLS as usize];
+    t[abi::HYPERVISOR_MULTICALL as usize] = Some(done("multicall", multicall::multicall));
+    t
+}
+
+const fn done(name: &'static str, handler: Handler) -> Entry {
+    Entry {
+        name,
+        handler,
+        state: State::Done,
+    }
+}
+
+const fn partial(name: &'static str, handler: Handler, missing: &'static str) -> Entry {
+    Entry {
+        name,
+        handler,
+        state: State::Partial(missing),
+    }
+}
+
+/// Numbers already complained about. One word for all domains: the log line is for
+/// people, once is enough.
+static NOTED: AtomicU64 = AtomicU64::new(0);
+
+/// Logs an absent hypercall once.
+pub fn note_absent(call: &Call<'_>, number: u64) {
+    let bit = 1_u64 << (number & 63);
+    if NOTED.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+        log::info!(
+            "domain {}: hypercall {number} is not implemented",
+            call.domain.id.0
+        );
+    }
+}

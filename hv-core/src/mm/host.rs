@@ -1,0 +1,138 @@
+//! The host's one [`Mm`]: its tables' own memory, and the handle everybody uses.
+#![allow(unsafe_code, reason = "maps the tables it then hands out")]
+
+use super::frame_table::{CHUNK_FRAMES, Frame, FrameTable};
+use super::guest_copy::GuestSpace;
+use super::host_map::{self, DirectMap, Prot};
+use super::m2p::M2p;
+use super::memory_map::MemoryMap;
+use super::{Mm, early, heap, layout};
+use crate::addr::{Mfn, PAGE_SHIFT, PAGE_SIZE};
+use crate::arch::{FrameMem, machine};
+use crate::mm::frame_alloc::Request;
+use crate::sync::Once;
+use alloc::boxed::Box;
+use core::ops::Range;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// The host's memory, as the hypervisor has it.
+pub type HostMm = Mm<DirectMap, machine::MachineTlb>;
+
+static MM: Once<HostMm> = Once::new();
+
+/// RAM below this is the firmware's and the hypervisor's (start-up code of CPUs); to
+/// domains it is device memory, as in Xen.
+const LOW_END: u64 = 1 << 20;
+
+/// The host's memory.
+///
+/// # Panics
+/// Before [`init`].
+#[inline]
+pub fn get() -> &'static HostMm {
+    MM.get().expect("memory is set up before anything uses it")
+}
+
+/// The guest address space below `root`, a kernel's or a user's.
+#[inline]
+#[must_use]
+pub fn guest_space(root: Mfn) -> HostGuestSpace {
+    GuestSpace::new(get(), root)
+}
+
+/// A guest address space on this host.
+pub type HostGuestSpace = GuestSpace<'static, DirectMap>;
+
+/// Makes frame table and machine-to-physical table for the RAM in `map` and hands all
+/// memory that is still free to the frame allocator.
+///
+/// # Panics
+/// If there is no memory for the tables.
+pub fn init(map: &MemoryMap) {
+    let ram = map.ram();
+    let limit = map.ram_end() >> PAGE_SHIFT;
+    let chunks = limit.div_ceil(CHUNK_FRAMES);
+    let present: &'static [AtomicU64] = Box::leak(
+        (0..chunks.div_ceil(64))
+            .map(|_| AtomicU64::new(0))
+            .collect(),
+    );
+    for range in ram.iter() {
+        for chunk in range.start >> 21..range.end.div_ceil(1 << 21) {
+            let word = &present[(chunk / 64) as usize];
+            if word.load(Ordering::Relaxed) >> (chunk % 64) & 1 == 0 {
+                map_chunk(chunk);
+                word.fetch_or(1 << (chunk % 64), Ordering::Relaxed);
+            }
+        }
+    }
+    let base = layout::FRAME_TABLE_START as *mut Frame;
+    // SAFETY: `map_chunk` mapped zeroed records for every bit set.
+    let frames = unsafe { FrameTable::new(base, limit, present) };
+    // SAFETY: and a frame of entries.
+    let m2p = unsafe { M2p::new(layout::M2P_RW_START as *mut u64, limit, present) };
+    let mm = MM.call_once(|| Mm::new(frames, m2p, DirectMap, machine::MachineTlb));
+    for (n, entry) in host_map::template().iter().enumerate() {
+        mm.set_hypervisor_slot(n, *entry);
+    }
+    give_out(mm, ram.iter());
+    host_map::set_table_source(|| get().alloc_hypervisor(Request::anywhere(0)));
+    heap::set_grow(grow_heap);
+}
+
+/// Maps the records and the machine-to-physical entries of chunk `chunk`.
+fn map_chunk(chunk: u64) {
+    let pages = FrameTable::CHUNK_BYTES / PAGE_SIZE;
+    let records = early::alloc(pages, 1).expect("memory for the frame table");
+    let entries = early::alloc(1, 1).expect("memory for the machine-to-physical table");
+    for n in 0..pages {
+        super::frame_io::fill(&DirectMap, records.offset(n), 0);
+    }
+    super::frame_io::fill(&DirectMap, entries, 0xff);
+    let va = layout::FRAME_TABLE_START + chunk * FrameTable::CHUNK_BYTES;
+    let at = chunk * PAGE_SIZE;
+    // SAFETY: fresh frames, at addresses that are these tables' own.
+    unsafe {
+        host_map::map_pages(va, records, pages, Prot::RW)
+            .and_then(|()| host_map::map_pages(layout::M2P_RW_START + at, entries, 1, Prot::RW))
+            .and_then(|()| host_map::map_pages(layout::M2P_START + at, entries, 1, Prot::USER_RO))
+            .expect("memory for the frame table's page tables");
+    }
+}
+
+/// Splits RAM into what is free and what is in use.
+fn give_out(mm: &HostMm, ram: impl Iterator<Item = Range<u64>>) {
+    let free = early::hand_over();
+    for range in ram {
+        let end = range.end >> PAGE_SHIFT;
+        let mut at = range.start.max(LOW_END).div_ceil(PAGE_SIZE);
+        for part in free
+            .iter()
+            .filter(|f| f.start < range.end && f.end > range.start)
+        {
+            let first = (part.start.max(range.start)).div_ceil(PAGE_SIZE).max(at);
+            let last = part.end.min(range.end) >> PAGE_SHIFT;
+            if first >= last {
+                continue;
+            }
+            mm.keep_ram(Mfn::new(at), first - at);
+            mm.add_ram(Mfn::new(first), last - first);
+            at = last;
+        }
+        if at < end {
+            mm.keep_ram(Mfn::new(at), end - at);
+        }
+    }
+}
+
+/// Gives the heap more memory: at least `bytes`, contiguous.
+fn grow_heap(bytes: usize) -> Option<heap::Chunk> {
+    const LEAST: usize = 256 << 10;
+    let frames = bytes.max(LEAST).div_ceil(PAGE_SIZE as usize);
+    let order = frames.next_power_of_two().trailing_zeros();
+    let first = get().alloc_hypervisor(Request::anywhere(order))?;
+    let start = NonNull::new(DirectMap.bytes(first))?;
+    // SAFETY: the block was just allocated and the direct map shows it for good.
+    Some(unsafe { heap::Chunk::new(start, (PAGE_SIZE as usize) << order) })
+}

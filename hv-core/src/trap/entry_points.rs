@@ -1,0 +1,97 @@
+//! The functions entry code calls, one for each way in. Each takes the loan of the
+//! running vCPU once, handles what happened, and leaves through [`exit`].
+#![allow(unsafe_code, reason = "called by entry code with raw frames")]
+
+use super::{crash_domain, exceptions, exit, interrupt, switch};
+use crate::arch::machine::{self, local};
+use crate::arch::regs::GuestRegs;
+use crate::hypercall;
+
+/// A 64-bit `syscall`: a hypercall from the guest's kernel, a system call from its
+/// user mode.
+pub extern "C" fn guest_syscall(frame: *mut GuestRegs) -> *mut GuestRegs {
+    // SAFETY: entry code calls with this CPU's frame, and nobody holds the loan.
+    let mut call = unsafe { local::lend(frame) };
+    if call.state.kernel_mode {
+        hypercall::dispatch(&mut call);
+    } else {
+        exceptions::system_call(&mut call);
+    }
+    leave(call, frame)
+}
+
+/// An exception or interrupt that arrived while a guest ran.
+pub extern "C" fn guest_trap(frame: *mut GuestRegs) -> *mut GuestRegs {
+    // SAFETY: as above.
+    let mut call = unsafe { local::lend(frame) };
+    if let Err(why) = exceptions::from_guest(&mut call) {
+        crash_domain(
+            &mut call,
+            format_args!("cannot deliver an exception: {why:?}"),
+        );
+    }
+    leave(call, frame)
+}
+
+/// What is due before the guest (this one or, after a switch, another) runs again.
+#[inline]
+fn leave(mut call: hypercall::Call<'_>, frame: *mut GuestRegs) -> *mut GuestRegs {
+    while exit::prepare(&mut call) == exit::Next::Work {
+        // The loan ends here: the work may load another vCPU.
+        switch::work();
+        // SAFETY: the earlier loan is not used again.
+        call = unsafe { local::lend(frame) };
+    }
+    frame
+}
+
+/// Runs guests on this CPU from now on.
+pub fn run_guests() -> ! {
+    switch::work();
+    let frame = machine::entry_frame();
+    // SAFETY: `work` returned, so a vCPU is loaded; nobody holds its loan.
+    let call = unsafe { local::lend(frame) };
+    let frame = leave(call, frame);
+    // SAFETY: a vCPU is loaded, and nothing on this stack is needed again.
+    unsafe { machine::entry::enter_guest(frame) }
+}
+
+/// An exception or interrupt that arrived while the hypervisor ran: interrupts only
+/// come when it opened them, in idle or at a preemption point.
+pub extern "C" fn host_trap(frame: *mut GuestRegs) {
+    // SAFETY: entry code passes a frame on the current stack.
+    let regs = unsafe { &mut *frame };
+    if regs.vector >= 0x20 {
+        interrupt::handle(regs.vector as u8);
+        return;
+    }
+    if let Some(resume) = machine::exception_fixup(regs.rip) {
+        regs.rip = resume;
+        return;
+    }
+    machine::die_of_exception(regs);
+}
+
+/// NMI, machine check, double fault or debug exception, on a stack of its own.
+/// Returns the entry frame if the guest is to get it like an ordinary exception.
+pub extern "C" fn ist_trap(frame: *mut GuestRegs) -> *mut GuestRegs {
+    const DEBUG: u32 = 1;
+    const NMI: u32 = 2;
+    // SAFETY: as above.
+    let regs = unsafe { &*frame };
+    match regs.vector {
+        DEBUG if regs.cs & 3 != 0 => {
+            let entry = machine::entry_frame();
+            // SAFETY: this CPU's frame; the guest was running, so it is free.
+            unsafe { *entry = *regs };
+            entry
+        }
+        // A breakpoint of the guest's hit on the first instruction of an entry.
+        DEBUG => core::ptr::null_mut(),
+        NMI => {
+            machine::handle_nmi(regs);
+            core::ptr::null_mut()
+        }
+        _ => machine::die_of_exception(regs),
+    }
+}

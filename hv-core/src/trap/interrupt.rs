@@ -1,0 +1,36 @@
+//! Interrupts of this CPU. They come while a guest runs, while the CPU idles, or at a
+//! preemption point: never with a lock held.
+
+use crate::arch::{machine, vectors};
+use crate::domain::registry;
+use crate::irq;
+
+/// Handles interrupt `vector`.
+pub fn handle(vector: u8) {
+    match vector {
+        vectors::TIMER => {
+            machine::raise(machine::cpu_id(), machine::WORK_TIMER);
+            machine::end_of_interrupt();
+        }
+        // Whoever sent it left the reason in the work bits.
+        vectors::KICK => machine::end_of_interrupt(),
+        vectors::TLB_FLUSH => {
+            machine::service_flushes();
+            machine::end_of_interrupt();
+        }
+        vectors::APIC_ERROR => {
+            machine::report_apic_error();
+            machine::end_of_interrupt();
+        }
+        vectors::SPURIOUS => {}
+        // What a masked 8259 still sends needs no answer.
+        v if v < vectors::DEVICE_FIRST => {}
+        v => {
+            if let Some(fired) = irq::on_vector(v)
+                && let Some(domain) = registry::get(fired.to.domain)
+            {
+                domain.raise_pirq(fired.to.pirq);
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The end of a domain: dom0's is the machine's.
+
+use crate::arch::machine;
+use crate::domain::Domain;
+use crate::domain::notify::SCHEDULER;
+use crate::start::power;
+use core::sync::atomic::Ordering;
+use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_WATCHDOG};
+
+/// No reason yet.
+pub const NOT_SHUT_DOWN: u32 = u32::MAX;
+
+/// Stops every vCPU of `domain` for `reason` (`SHUTDOWN_*`). The caller's own vCPU
+/// stops at its next return to the guest. For dom0 the machine stops with it.
+pub fn domain(domain: &Domain, reason: u32) {
+    let first = domain
+        .shutdown
+        .compare_exchange(NOT_SHUT_DOWN, reason, Ordering::SeqCst, Ordering::SeqCst)
+        .is_ok();
+    if !first {
+        return;
+    }
+    log::info!("domain {} shut down, reason {reason}", domain.id.0);
+    if domain.privileged {
+        match reason {
+            SHUTDOWN_POWEROFF => power::off(),
+            SHUTDOWN_REBOOT => power::reboot(),
+            SHUTDOWN_CRASH => power::after_crash("dom0 crashed"),
+            SHUTDOWN_WATCHDOG => power::after_crash("dom0's watchdog expired"),
+            _ => power::after_crash("dom0 stopped"),
+        }
+    }
+    let now = crate::time::now();
+    for vcpu in domain.vcpus() {
+        if let Ok(Some(cpu)) = SCHEDULER.pause(vcpu.unit, now) {
+            machine::kick(cpu);
+        }
+    }
+}

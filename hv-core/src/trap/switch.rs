@@ -1,0 +1,132 @@
+//! Changing which vCPU a CPU runs.
+//!
+//! No loan of the loaded vCPU is out here, and no lock is held on entry.
+
+use crate::addr::{CpuId, MAX_CPUS, Nanos};
+use crate::arch::machine;
+use crate::domain::notify::{SCHEDULER, TIMERS};
+use crate::domain::{Domain, Vcpu, registry};
+use crate::event::Virq;
+use crate::sched::UnitId;
+use crate::time;
+use crate::time::timer_queue::{NEVER, Timer, TimerId};
+use alloc::sync::Arc;
+
+/// The end of each CPU's slice.
+static SLICES: [Timer; MAX_CPUS] = {
+    let mut slices = [const { Timer::new(TimerId::Slice(CpuId(0))) }; MAX_CPUS];
+    let mut n = 0;
+    while n < MAX_CPUS {
+        slices[n] = Timer::new(TimerId::Slice(CpuId(n as u16)));
+        n += 1;
+    }
+    slices
+};
+
+/// Does this CPU's pending work and comes back with a vCPU loaded that may run;
+/// waits for one if need be.
+pub fn work() {
+    let here = machine::cpu_id();
+    loop {
+        let bits = machine::take_work();
+        let now = time::now();
+        if bits & machine::WORK_TIMER != 0 {
+            expire(here, now);
+        }
+        let loaded = machine::loaded_unit();
+        if bits & machine::WORK_RESCHEDULE != 0 || loaded.is_none() {
+            schedule(here, loaded, now);
+        }
+        if machine::loaded_unit().is_none() {
+            machine::wait_for_interrupt();
+        } else if !machine::work_pending() {
+            return;
+        }
+    }
+}
+
+/// Asks the scheduler and does what it says.
+fn schedule(here: CpuId, loaded: Option<UnitId>, now: Nanos) {
+    let decision = SCHEDULER.pick(here, now);
+    for cpu in decision.kick.iter() {
+        machine::kick(cpu);
+    }
+    if decision.next != loaded {
+        if let Some((_, vcpu)) = machine::unload()
+            && let Some(cpu) = SCHEDULER.switched_out(vcpu.unit, now)
+        {
+            machine::kick(cpu);
+        }
+        if let Some(unit) = decision.next {
+            load(unit, now);
+        }
+    }
+    let slice = &SLICES[usize::from(here.0)];
+    if decision.slice == NEVER {
+        TIMERS.cancel(slice);
+    } else {
+        let end = Nanos(now.0.saturating_add(decision.slice.0));
+        // Room was reserved when the CPU came up.
+        let _ = TIMERS.set(here, slice, end);
+    }
+    arm(here);
+}
+
+/// Sets the CPU's timer to its earliest deadline.
+pub fn arm(here: CpuId) {
+    let next = TIMERS.next_deadline(here);
+    time::arm((next != NEVER).then_some(next));
+}
+
+/// Loads the vCPU that `unit` is.
+fn load(unit: UnitId, now: Nanos) {
+    let (dom, id) = SCHEDULER.units().owner(unit);
+    let domain = registry::get(dom).expect("a domain outlives its units");
+    let vcpu = Arc::clone(domain.vcpu(id).expect("a unit is a vCPU of its domain"));
+    if let Some(info) = vcpu.info.get() {
+        crate::domain::clock::time_info().publish(info.time());
+    }
+    let state = vcpu.state.lock();
+    let root = state.kernel_root;
+    crate::domain::clock::write_runstate(&domain, &vcpu, root, now);
+    machine::load(Arc::clone(&domain), Arc::clone(&vcpu), state);
+}
+
+/// Does what this CPU's due timers ask for.
+fn expire(here: CpuId, now: Nanos) {
+    while let Some((id, deadline)) = TIMERS.pop_expired(here, now) {
+        match id {
+            TimerId::Slice(_) => machine::raise(here, machine::WORK_RESCHEDULE),
+            TimerId::Singleshot(dom, vcpu) => with_vcpu(dom, vcpu, |domain, vcpu| {
+                domain.raise_virq(vcpu.id, Virq::TIMER);
+            }),
+            TimerId::Periodic(dom, vcpu) => with_vcpu(dom, vcpu, |domain, vcpu| {
+                domain.raise_virq(vcpu.id, Virq::TIMER);
+                vcpu.rearm_periodic(here, deadline);
+            }),
+            TimerId::Poll(dom, vcpu) => with_vcpu(dom, vcpu, |_, vcpu| {
+                if let Some(cpu) = SCHEDULER.wake(vcpu.unit, now) {
+                    machine::kick(cpu);
+                }
+            }),
+            TimerId::Watchdog(dom, _) => {
+                if let Some(domain) = registry::get(dom) {
+                    super::shutdown::domain(&domain, xen_abi::sched::SHUTDOWN_WATCHDOG);
+                }
+            }
+        }
+    }
+    arm(here);
+}
+
+fn with_vcpu(
+    dom: crate::addr::DomId,
+    vcpu: crate::addr::VcpuId,
+    f: impl FnOnce(&Arc<Domain>, &Arc<Vcpu>),
+) {
+    if let Some(domain) = registry::get(dom)
+        && let Some(vcpu) = domain.vcpu(vcpu)
+    {
+        f(&domain, vcpu);
+    }
+}
