@@ -61,6 +61,8 @@ unsafe extern "C" {
     static __text_start: u8;
     static __text_end: u8;
     static __data_start: u8;
+    static __symbols_start: u8;
+    static __symbols_end: u8;
 }
 
 /// The image's limits, from the linker script.
@@ -73,5 +75,14 @@ fn image(load_base: u64) -> Image {
         ro: start..(&raw const __ro_end) as u64,
         text: (&raw const __text_start) as u64..(&raw const __text_end) as u64,
         data: (&raw const __data_start) as u64..end,
+        symbols: symbols(),
     }
+}
+
+/// The section of names, which is filled in after the link.
+fn symbols() -> &'static [u8] {
+    let start = &raw const __symbols_start;
+    let len = (&raw const __symbols_end) as usize - start as usize;
+    // SAFETY: the linker script reserves these bytes, in read-only memory.
+    unsafe { core::slice::from_raw_parts(start, len) }
 }

@@ -11,6 +11,7 @@ pub mod msi;
 pub mod platform;
 pub mod regs;
 pub mod shootdown;
+pub mod symbols;
 pub mod vectors;
 
 #[cfg(target_os = "none")]

@@ -174,6 +174,8 @@ pub struct Image {
     pub text: Range<u64>,
     /// Data and `.bss`: read and write.
     pub data: Range<u64>,
+    /// The section of names (see [`crate::arch::symbols`]).
+    pub symbols: &'static [u8],
 }
 
 impl Image {
@@ -184,5 +186,6 @@ impl Image {
         ro: 0..0,
         text: 0..0,
         data: 0..0,
+        symbols: &[],
     };
 }

@@ -5,10 +5,12 @@
 )]
 
 use super::boot_info::BootInfo;
-use super::options::Options;
+use super::options::{Options, Reboot};
+use super::panic;
 use crate::addr::PAGE_SIZE;
 use crate::arch::FrameMem;
 use crate::arch::machine::physical;
+use crate::arch::symbols;
 use crate::console;
 use crate::mm::host_map::{self, Cache, DirectMap, ImageLayout};
 use crate::mm::{early, heap, layout};
@@ -27,6 +29,9 @@ pub fn prepare(info: &BootInfo) -> Options {
     let options = Options::parse(&info.command_line);
     console::set_thresholds(options.log, options.guest_log);
     console::init(options.console.map(|port| options.com[port]));
+    symbols::install(info.image.symbols, info.image.virt);
+    let halt = options.no_reboot || options.reboot == Reboot::No;
+    panic::configure(halt, info.image.text.clone());
     greet(info);
     warn(info, &options);
     let image = &info.image;

@@ -5,7 +5,7 @@ pub mod boot_info;
 pub mod ground;
 pub mod options;
 #[cfg(target_os = "none")]
-mod panic;
+pub mod panic;
 pub mod power;
 
 pub use boot_info::BootInfo;
@@ -15,7 +15,7 @@ pub use boot_info::BootInfo;
 #[cfg(target_os = "none")]
 pub fn main(info: &'static BootInfo) -> ! {
     let options = ground::prepare(info);
-    log::info!("{options:?}");
+    log::debug!("{options:?}");
     loop {
         crate::arch::machine::relax();
     }

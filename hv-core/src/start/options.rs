@@ -630,7 +630,7 @@ mod tests {
         assert_eq!(Options::parse("no-smap smep=1").smap, Some(false));
         assert_eq!(Options::parse("nosmp").max_cpus, 1);
         assert!(!Options::parse("noapic").io_apic);
-        assert_eq!(Options::parse("noreboot=0").no_reboot, false);
+        assert!(!Options::parse("noreboot=0").no_reboot);
         let o = Options::parse("spec-ctrl=no");
         assert_eq!((o.spec_ctrl, o.xpti.dom0), (false, Some(false)));
         assert_eq!(Options::parse("xpti=1 spec-ctrl=no").xpti.dom0, Some(true));

@@ -367,6 +367,18 @@ pub unsafe fn set_window(va: u64, frame: Option<Mfn>) {
     machine::flush_local(va);
 }
 
+/// Whether the hypervisor's own tables map `va`, which may be anything. Takes no lock
+/// and does not panic.
+#[must_use]
+pub fn is_mapped(va: u64) -> bool {
+    let ours = (layout::M2P_START..layout::DIRECT_MAP_END).contains(&va);
+    ours && HOST.get().is_some_and(|host| {
+        Tables::new(&DirectMap, host.root, host.max_level)
+            .lookup(va)
+            .is_some()
+    })
+}
+
 /// The L1 table of an address in slots 256 to 263.
 #[must_use]
 pub fn l1_table(va: u64) -> Option<Mfn> {

@@ -4,36 +4,11 @@
 
 use crate::addr::{GuestVa, MachAddr, Mfn};
 use crate::arch::FrameMem;
+use crate::mm::pte::{A, D, FRAME, NX, P, PAT, PCD, PSE, PWT, RW, US};
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Bits of a page-table entry.
-pub mod bits {
-    /// The entry translates.
-    pub const PRESENT: u64 = 1 << 0;
-    /// Writes are allowed.
-    pub const WRITE: u64 = 1 << 1;
-    /// User mode may use it.
-    pub const USER: u64 = 1 << 2;
-    /// Page attribute, low bit (write-through).
-    pub const PWT: u64 = 1 << 3;
-    /// Page attribute, middle bit (cache disable).
-    pub const PCD: u64 = 1 << 4;
-    /// Somebody used it.
-    pub const ACCESSED: u64 = 1 << 5;
-    /// Somebody wrote through it.
-    pub const DIRTY: u64 = 1 << 6;
-    /// Page attribute, high bit, in a 4 KiB entry.
-    pub const PAT: u64 = 1 << 7;
-    /// In an L2 or L3 entry: a page, not a table.
-    pub const LARGE: u64 = 1 << 7;
-    /// Page attribute, high bit, in an L2 or L3 page.
-    pub const PAT_LARGE: u64 = 1 << 12;
-    /// No instruction fetches.
-    pub const NX: u64 = 1 << 63;
-    /// The frame's address.
-    pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-}
-use bits::{ACCESSED, ADDRESS, DIRTY, LARGE, NX, PAT, PAT_LARGE, PCD, PRESENT, PWT, USER, WRITE};
+/// Page attribute, high bit, in an L2 or L3 page. (In an L1 entry it is [`PAT`].)
+const PAT_LARGE: u64 = 1 << 12;
 
 /// How the CPU caches a mapping: the index into [`crate::arch::PAT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,19 +34,19 @@ pub struct Prot(u64);
 
 impl Prot {
     /// Constants.
-    pub const RO: Self = Self(PRESENT | ACCESSED | DIRTY | NX);
+    pub const RO: Self = Self(P | A | D | NX);
     /// Data.
-    pub const RW: Self = Self(PRESENT | ACCESSED | DIRTY | NX | WRITE);
+    pub const RW: Self = Self(P | A | D | NX | RW);
     /// Code.
-    pub const RX: Self = Self(PRESENT | ACCESSED | DIRTY);
+    pub const RX: Self = Self(P | A | D);
     /// Readable by guests too.
-    pub const USER_RO: Self = Self(PRESENT | ACCESSED | DIRTY | NX | USER);
+    pub const USER_RO: Self = Self(P | A | D | NX | US);
 
     /// The same with a way of caching.
     #[must_use]
     pub const fn cached(self, cache: Cache) -> Self {
         let index = cache as u64;
-        let attribute = (index & 1) * PWT | (index >> 1 & 1) * PCD | (index >> 2 & 1) * PAT;
+        let attribute = ((index & 1) * PWT) | ((index >> 1 & 1) * PCD) | ((index >> 2 & 1) * PAT);
         Self(self.0 & !(PWT | PCD | PAT) | attribute)
     }
 
@@ -82,9 +57,9 @@ impl Prot {
         if level == 1 {
             entry
         } else if entry & PAT != 0 {
-            entry | LARGE | PAT_LARGE
+            entry | PSE | PAT_LARGE
         } else {
-            entry | LARGE
+            entry | PSE
         }
     }
 }
@@ -155,7 +130,7 @@ impl<'a, M: FrameMem> Tables<'a, M> {
             let level = self.fitting_level(at, frame, pages - done);
             let table = self.table(at, level, prot, source)?;
             let slot = &self.mem.words(table)[GuestVa(at).index(level)];
-            if slot.load(Relaxed) & PRESENT != 0 {
+            if slot.load(Relaxed) & P != 0 {
                 return Err(MapError::InUse);
             }
             slot.store(prot.entry(frame, level), Relaxed);
@@ -184,7 +159,7 @@ impl<'a, M: FrameMem> Tables<'a, M> {
             let offset = (at >> 12) & (size - 1);
             let slot = &self.mem.words(table)[GuestVa(at).index(level)];
             let entry = slot.load(Relaxed);
-            if entry & PRESENT == 0 {
+            if entry & P == 0 {
                 done += size - offset;
             } else if offset != 0 || size > pages - done {
                 self.split(table, GuestVa(at).index(level), level, source)?;
@@ -221,7 +196,7 @@ impl<'a, M: FrameMem> Tables<'a, M> {
     pub fn lookup(&self, va: u64) -> Option<(u64, u32)> {
         let (level, table) = self.lowest_table(va);
         let entry = self.mem.words(table)[GuestVa(va).index(level)].load(Relaxed);
-        (entry & PRESENT != 0).then_some((entry, level))
+        (entry & P != 0).then_some((entry, level))
     }
 
     /// The L1 table for `va`, if there is one.
@@ -251,14 +226,14 @@ impl<'a, M: FrameMem> Tables<'a, M> {
         for l in (level + 1..=4).rev() {
             let slot = &self.mem.words(table)[GuestVa(va).index(l)];
             let entry = slot.load(Relaxed);
-            table = if entry & PRESENT == 0 {
+            table = if entry & P == 0 {
                 let new = source.table().ok_or(MapError::NoMemory)?;
                 for word in self.mem.words(new) {
                     word.store(0, Relaxed);
                 }
                 slot.store(table_entry(new, prot), Relaxed);
                 new
-            } else if l < 4 && entry & LARGE != 0 {
+            } else if l < 4 && entry & PSE != 0 {
                 return Err(MapError::InUse);
             } else {
                 frame_of(entry)
@@ -272,7 +247,7 @@ impl<'a, M: FrameMem> Tables<'a, M> {
         let mut table = self.root;
         for level in (2..=4).rev() {
             let entry = self.mem.words(table)[GuestVa(va).index(level)].load(Relaxed);
-            if entry & PRESENT == 0 || level < 4 && entry & LARGE != 0 {
+            if entry & P == 0 || level < 4 && entry & PSE != 0 {
                 return (level, table);
             }
             table = frame_of(entry);
@@ -290,7 +265,7 @@ impl<'a, M: FrameMem> Tables<'a, M> {
     ) -> Result<(), MapError> {
         let slot = &self.mem.words(table)[index];
         let entry = slot.load(Relaxed);
-        let mut rights = entry & !(ADDRESS | LARGE);
+        let mut rights = entry & !(FRAME | PSE);
         if entry & PAT_LARGE != 0 {
             rights |= PAT;
         }
@@ -308,13 +283,13 @@ impl<'a, M: FrameMem> Tables<'a, M> {
 /// An entry that leads to a table; the leaves say what is allowed.
 #[must_use]
 pub const fn table_entry(table: Mfn, prot: Prot) -> u64 {
-    table.addr().raw() | PRESENT | WRITE | ACCESSED | prot.0 & USER
+    table.addr().raw() | P | RW | A | prot.0 & US
 }
 
 /// The frame in a valid entry of ours.
 #[must_use]
 pub const fn frame_of(entry: u64) -> Mfn {
-    MachAddr::new(entry & ADDRESS).frame()
+    MachAddr::new(entry & FRAME).frame()
 }
 
 #[cfg(test)]
@@ -400,11 +375,11 @@ mod tests {
         let prot = Prot::RW.cached(Cache::WriteCombining);
         assert_eq!(prot.entry(Mfn::new(0), 1) & (PAT | PWT | PCD), PAT);
         let large = prot.entry(Mfn::new(0), 2);
-        assert_eq!(large & (LARGE | PAT_LARGE), LARGE | PAT_LARGE);
+        assert_eq!(large & (PSE | PAT_LARGE), PSE | PAT_LARGE);
         let uc = Prot::RW.cached(Cache::Uncached).entry(Mfn::new(0), 2);
         assert_eq!(uc & (PAT_LARGE | PWT | PCD), PWT | PCD);
         for p in [Prot::RO, Prot::RW, Prot::RX, Prot::USER_RO] {
-            assert!(p.0 & WRITE == 0 || p.0 & NX != 0);
+            assert!(p.0 & RW == 0 || p.0 & NX != 0);
         }
     }
 
