@@ -3,6 +3,8 @@
 pub mod boot_info;
 #[cfg(target_os = "none")]
 pub mod ground;
+#[cfg(target_os = "none")]
+pub mod hardware;
 pub mod options;
 #[cfg(target_os = "none")]
 pub mod panic;
@@ -16,6 +18,7 @@ pub use boot_info::BootInfo;
 pub fn main(info: &'static BootInfo) -> ! {
     let options = ground::prepare(info);
     log::debug!("{options:?}");
+    hardware::discover(info, &options);
     loop {
         crate::arch::machine::relax();
     }

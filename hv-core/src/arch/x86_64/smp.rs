@@ -243,6 +243,8 @@ fn wait_for(cpu: CpuId, nanos: u64) -> bool {
 
 /// First Rust code of a started CPU.
 extern "C" fn arrive(cpu: u64) -> ! {
+    // NX, write protection and memory types first: device registers need them.
+    super::init_paging();
     // SAFETY: the same bits as the boot CPU's; paging goes on as it was set up.
     unsafe { Cr4::write_raw(CR4.load(Ordering::Relaxed)) };
     let hook = HOOK.load(Ordering::Relaxed);
