@@ -127,10 +127,10 @@ static CR4: AtomicU64 = AtomicU64::new(0);
 static HOOK: AtomicU64 = AtomicU64::new(0);
 
 /// How long a CPU may take to report, in nanoseconds.
-const PATIENCE: u64 = 2_000_000_000;
+const PATIENCE: u64 = 10_000_000_000;
 
 /// Starts every CPU but this one; returns how many run. CPUs that do not report
-/// within two seconds are left out, with a warning.
+/// within ten seconds are left out, with a warning.
 ///
 /// # Safety
 /// `plan` is as its fields say; nobody else uses the page meanwhile. [`cpus::init`],
