@@ -118,7 +118,7 @@ fn device_frames() -> Vec<Range<u64>> {
     let platform = &super::hardware::hardware().platform;
     let mut frames = vec![MSI];
     for io_apic in &platform.io_apics {
-        let frame = u64::from(io_apic.address) >> PAGE_SHIFT;
+        let frame = io_apic.base.raw() >> PAGE_SHIFT;
         frames.push(frame..frame + 1);
     }
     frames
