@@ -3,8 +3,10 @@
 //! Locks: [`registry`] at `Level::Registry`; each table at its own level.
 
 pub mod clock;
+pub mod grants;
 pub mod notify;
 pub mod pages;
+pub mod ports;
 pub mod registry;
 pub mod rights;
 pub mod vcpu;
@@ -13,6 +15,7 @@ pub use vcpu::{Vcpu, VcpuState};
 
 use crate::addr::{DomId, Mfn, VcpuId};
 use crate::event::PortTable;
+use crate::grant::GrantTable;
 use crate::mm::shared_page::SharedPage;
 use crate::pv_emul::io::DomainIo;
 use crate::sync::Once;
@@ -39,6 +42,8 @@ pub struct Domain {
     pub io: DomainIo,
     /// Its event channels.
     pub events: PortTable,
+    /// Its grants.
+    pub grants: GrantTable,
     /// vCPUs blocked in a poll.
     pub pollers: AtomicU32,
     /// Why it shut down; `u32::MAX`: it did not.
@@ -58,6 +63,8 @@ pub struct Parts {
     pub shared: SharedPage,
     /// An empty table.
     pub events: PortTable,
+    /// An empty table.
+    pub grants: GrantTable,
 }
 
 impl Domain {
@@ -73,6 +80,7 @@ impl Domain {
             assist: AtomicU64::new(0),
             io: DomainIo::new(parts.privileged),
             events: parts.events,
+            grants: parts.grants,
             pollers: AtomicU32::new(0),
             shutdown: AtomicU32::new(u32::MAX),
         }

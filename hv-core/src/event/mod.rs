@@ -175,6 +175,12 @@ impl PortTable {
         Ok(self.slot(port)?.channel())
     }
 
+    /// First number that is no physical interrupt of this domain.
+    #[must_use]
+    pub fn pirq_limit(&self) -> u32 {
+        self.pirqs.len() as u32
+    }
+
     /// Port bound to a physical interrupt.
     #[must_use]
     pub fn pirq_port(&self, pirq: u32) -> Option<Port> {

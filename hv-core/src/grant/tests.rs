@@ -279,7 +279,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 4 } else { 200 },
+        cases: if cfg!(miri) { 2 } else { 200 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -287,7 +287,7 @@ proptest! {
     /// Whatever the granter writes, references and pins match; at the end nothing is
     /// left of them.
     #[test]
-    fn references_match_pins(acts in prop::collection::vec(act(), 1..80)) {
+    fn references_match_pins(acts in prop::collection::vec(act(), 1..if cfg!(miri) { 12 } else { 80 })) {
         let mm = host();
         let t = granter(&mm);
         let frames: Vec<Mfn> = (0..4).map(|_| frame_of(&mm, GRANTER)).collect();

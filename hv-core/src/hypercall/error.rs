@@ -138,3 +138,17 @@ impl From<crate::mm::AllocError> for Error {
         }
     }
 }
+
+impl From<crate::irq::Error> for Error {
+    /// Source: what Xen 4.17 answers in each case.
+    fn from(error: crate::irq::Error) -> Self {
+        use crate::irq::Error as E;
+        match error {
+            E::NoSuchIrq | E::Invalid => Self::Invalid,
+            E::Exists => Self::Exists,
+            E::Busy => Self::Busy,
+            E::NoSpace => Self::NoSpace,
+            E::NoDevice => Self::NoDevice,
+        }
+    }
+}

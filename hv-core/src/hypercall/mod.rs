@@ -3,6 +3,8 @@
 
 pub mod descriptors;
 pub mod error;
+pub mod event_channel_op;
+pub mod grant_table_op;
 pub mod iret;
 pub mod multicall;
 pub mod table;

@@ -1,6 +1,6 @@
 //! The dispatch table: number, handler, and how much of the call there is.
 
-use super::{Call, Handler, multicall};
+use super::{Call, Handler, event_channel_op, grant_table_op, multicall};
 use core::sync::atomic::{AtomicU64, Ordering};
 use xen_abi::xen as abi;
 
@@ -30,6 +30,17 @@ pub static HANDLERS: [Option<Entry>; abi::NR_HYPERCALLS as usize] = table();
 const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
     let mut t: [Option<Entry>; abi::NR_HYPERCALLS as usize] = [None; abi::NR_HYPERCALLS as usize];
     t[abi::HYPERVISOR_MULTICALL as usize] = Some(done("multicall", multicall::multicall));
+    t[abi::HYPERVISOR_EVENT_CHANNEL_OP_COMPAT as usize] = Some(done(
+        "event_channel_op_compat",
+        event_channel_op::event_channel_op_compat,
+    ));
+    t[abi::HYPERVISOR_EVENT_CHANNEL_OP as usize] =
+        Some(done("event_channel_op", event_channel_op::event_channel_op));
+    t[abi::HYPERVISOR_GRANT_TABLE_OP as usize] = Some(partial(
+        "grant_table_op",
+        grant_table_op::grant_table_op,
+        "version 2, transfer, unmap_and_replace, swap_grant_ref, cache_flush",
+    ));
     t
 }
 

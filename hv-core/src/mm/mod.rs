@@ -18,6 +18,7 @@
 pub mod account;
 pub mod early;
 pub mod frame_alloc;
+pub mod frame_copy;
 pub mod frame_io;
 pub mod frame_table;
 pub mod guest_copy;

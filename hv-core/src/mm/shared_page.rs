@@ -154,7 +154,8 @@ impl InfoSlot {
         if !offset.is_multiple_of(8) || offset > PAGE_SIZE as usize - INFO_SIZE {
             return false;
         }
-        let base = page.u8_at(offset).as_ptr();
+        // A pointer good for all 64 bytes.
+        let base = page.words_at::<8>(offset).as_ptr().cast_mut().cast();
         self.base.store(base, core::sync::atomic::Ordering::Release);
         true
     }

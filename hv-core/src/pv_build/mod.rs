@@ -9,6 +9,7 @@ use crate::arch::regs::GuestRegs;
 use crate::domain::notify::SCHEDULER;
 use crate::domain::{Domain, Parts, Vcpu};
 use crate::event::PortTable;
+use crate::grant::{DEFAULT_MAX_FRAMES, DEFAULT_MAX_MAPTRACK_FRAMES, GrantTable};
 use crate::mm::shared_page::SharedPage;
 use crate::mm::{HostMm, frame_io};
 use crate::pv_mm::{NEVER, Rights, pin, promote};
@@ -94,7 +95,9 @@ pub fn dom0(mm: &'static HostMm, request: &Request<'_>) -> Result<Arc<Domain>, B
         shared_info: shared,
         shared: SharedPage::new(&mm.mem, shared),
         events,
+        grants: GrantTable::new(id, DEFAULT_MAX_FRAMES, DEFAULT_MAX_MAPTRACK_FRAMES),
     }));
+    domain.grow_grants(1).map_err(|_| BuildError::NoMemory)?;
     write_start_info(mm, &memory, &plan, shared, request.command_line);
     memory.write_p2m(mm, &plan);
     let root = write_tables(mm, &memory, &plan)?;

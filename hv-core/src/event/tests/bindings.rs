@@ -67,6 +67,7 @@ fn the_port_limit_holds() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow")]
 fn two_level_ports_end_at_4095() {
     let g = Guest::new(1, 1);
     for n in 1..4096 {
@@ -319,7 +320,7 @@ proptest! {
 
     /// Bindings stay symmetric whatever two domains do.
     #[test]
-    fn bindings_stay_consistent(acts in prop::collection::vec(bind_act(), 1..100)) {
+    fn bindings_stay_consistent(acts in prop::collection::vec(bind_act(), 1..steps(100))) {
         let all = [Guest::new(0, 2), Guest::new(1, 2)];
         let find = |d: DomId| all.get(usize::from(d.0));
         for act in acts {

@@ -183,10 +183,15 @@ fn alone(_: DomId) -> Option<&'static PortTable> {
 }
 
 fn cases(n: u32) -> ProptestConfig {
-    let cases = if cfg!(miri) { 4 } else { n };
+    let cases = if cfg!(miri) { 2 } else { n };
     ProptestConfig {
         cases,
         failure_persistence: None,
         ..ProptestConfig::default()
     }
+}
+
+/// Length of a list of actions: short under Miri.
+fn steps(n: usize) -> usize {
+    if cfg!(miri) { 12 } else { n }
 }

@@ -144,7 +144,7 @@ proptest! {
     /// Whatever the order of sends, masks, moves and upcalls: once every vCPU has
     /// taken its upcalls, no port is pending, unmasked and forgotten.
     #[test]
-    fn fifo_loses_no_event(acts in prop::collection::vec(fifo_act(), 1..120)) {
+    fn fifo_loses_no_event(acts in prop::collection::vec(fifo_act(), 1..steps(120))) {
         let (g, _peer) = fifo_guest();
         for act in &acts {
             apply(&g, act);
@@ -168,7 +168,7 @@ proptest! {
                 fifo_act().prop_filter("the model guest follows links",
                     |a| !matches!(a, FifoAct::Consume(_))),
                 (any::<u32>(), any::<u32>()).prop_map(|(a, v)| FifoAct::Scribble(a, v)),
-            ], 1..120),
+            ], 1..steps(120)),
     ) {
         let (g, _peer) = fifo_guest();
         for act in &acts {
