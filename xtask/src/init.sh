@@ -3,10 +3,19 @@
 # /script (added by `--script`) or an interactive shell, and powers off.
 # Lines that start with "@oxen" are for the program watching the console.
 export PATH=/bin HOME=/root
-echo "@oxen init"
+[ -n "$oxen_console" ] || echo "@oxen init"
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
+if [ "$oxen_console" = kmsg ]; then
+    # No console but the kernel's log: each line becomes a message of it.
+    echo 0 >/proc/sys/kernel/printk_ratelimit
+    echo on >/proc/sys/kernel/printk_devkmsg
+    mkfifo /dev/lines
+    while read -r line; do echo "<1>$line" >/dev/kmsg; done </dev/lines &
+    exec >/dev/lines 2>&1
+    echo "@oxen init"
+fi
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 ln -sf /proc/self/fd /dev/fd
@@ -31,9 +40,11 @@ if [ -e /script ]; then
     sh /script </dev/null
     status=$?
     # Kernel messages must not cut the line with the verdict in two.
-    dmesg -n 1
+    [ -n "$oxen_console" ] || dmesg -n 1
     echo
     echo "@oxen exit $status."
+    # The log's reader gets its time.
+    [ -z "$oxen_console" ] || sleep 1
 else
     hostname dom0
     echo

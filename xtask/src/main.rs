@@ -16,6 +16,8 @@ mod qemu;
 mod run;
 mod serial;
 mod setup;
+mod test;
+mod tidy;
 
 use clap::{Parser, Subcommand};
 
@@ -42,6 +44,10 @@ enum Verb {
     Image(image::Args),
     /// Boots the machine in QEMU: a dom0 shell on the serial console, or a script
     Run(run::Args),
+    /// Every test: lints, host, Miri, tiny PV kernels, whole machines
+    Test(test::Args),
+    /// The house's own rules: floors, file length, reasons for unsafe code
+    Tidy(tidy::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -51,6 +57,8 @@ fn main() -> std::process::ExitCode {
         Verb::Initramfs(args) => initramfs::run(&args),
         Verb::Image(args) => image::run(&args),
         Verb::Run(args) => run::run(&args),
+        Verb::Test(args) => test::run(&args),
+        Verb::Tidy(args) => tidy::run(&args),
     };
     match outcome {
         Ok(code) => code,

@@ -112,6 +112,11 @@ impl Parts {
         };
         let console = match self.hypervisor {
             Hypervisor::None => "console=ttyS0,115200",
+            // Debian's cloud kernel is built without dom0's console driver: what it prints early
+            // goes to the hypervisor's log, so that is kept, and /init writes there too.
+            _ if self.flavour == Flavour::Cloud => {
+                "console=hvc0 earlyprintk=xen,keep oxen_console=kmsg"
+            }
             Hypervisor::Oxen | Hypervisor::Xen => "console=hvc0 earlyprintk=xen",
         };
         let own_initrd = initrd.or_else(|| self.initrd.clone());

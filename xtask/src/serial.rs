@@ -84,6 +84,8 @@ pub fn watch(
                 outcome.status = exit_status(rest);
                 deadline = Instant::now() + POWER_OFF;
             }
+            // Real Xen halts the machine for a kernel that cannot power it off.
+            _ if outcome.status.is_some() && line.contains("Hardware Dom0 halted") => break,
             _ if in_script => {
                 observer(Event::Script(&line));
                 outcome.script.push(line.clone());

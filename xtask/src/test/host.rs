@@ -1,0 +1,79 @@
+//! Unit and property tests on the host, and the same under Miri.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::report::Report;
+use crate::{paths, process};
+
+/// Packages with logic that Miri can run.
+const MIRI_PACKAGES: &[&str] = &["hv-core", "xen-abi", "pv-image", "oxen-boot", "pv-drivers"];
+
+pub fn tests(report: &mut Report) {
+    report.cargo_tests(
+        "host tests",
+        process::cargo().args(["test", "--workspace", "--no-fail-fast"]),
+    );
+}
+
+pub fn miri(report: &mut Report) {
+    if let Err(why) = nightly() {
+        report.test("Miri", || Err(why));
+        return;
+    }
+    println!("      Miri: about ten minutes");
+    let mut miri = rustup(&[
+        "run",
+        "nightly",
+        "cargo",
+        "miri",
+        "test",
+        "--lib",
+        "--no-fail-fast",
+    ]);
+    for package in MIRI_PACKAGES {
+        miri.args(["--package", package]);
+    }
+    // Property tests ask for the time and the current folder.
+    miri.env("MIRIFLAGS", "-Zmiri-disable-isolation");
+    miri.arg("--target-dir")
+        .arg(paths::cargo_target().join("miri"));
+    report.cargo_tests("Miri", &mut miri);
+}
+
+/// Makes sure of a nightly toolchain with Miri.
+pub fn nightly() -> Result<()> {
+    let works = process::output(&mut rustup(&[
+        "run",
+        "nightly",
+        "cargo",
+        "miri",
+        "--version",
+    ]));
+    if works.is_ok() {
+        return Ok(());
+    }
+    eprintln!("xtask: rustup toolchain install nightly, with Miri");
+    process::output(&mut rustup(&[
+        "toolchain",
+        "install",
+        "nightly",
+        "--profile",
+        "minimal",
+        "--component",
+        "miri,rust-src",
+    ]))
+    .map(drop)
+    .context("Miri needs a nightly toolchain (or use --no-miri)")
+}
+
+/// rustup, free of the toolchain that runs this program.
+fn rustup(args: &[&str]) -> Command {
+    let mut rustup = Command::new("rustup");
+    rustup.current_dir(paths::root()).args(args);
+    for name in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTC", "RUSTDOC"] {
+        rustup.env_remove(name);
+    }
+    rustup
+}

@@ -1,0 +1,48 @@
+//! What can be said of the code without running it.
+
+use super::report::Report;
+use crate::{process, setup};
+
+/// Packages that are also (or only) compiled for bare metal.
+pub const BARE_PACKAGES: &[&str] = &[
+    "oxen-boot",
+    "hv-core",
+    "xen-abi",
+    "pv-image",
+    "pv-drivers",
+    "test-guests",
+];
+
+pub fn run(report: &mut Report) {
+    report.command("format", process::cargo().args(["fmt", "--all", "--check"]));
+    report.command(
+        "clippy, host",
+        process::cargo()
+            .args(["clippy", "--quiet", "--workspace", "--all-targets"])
+            .args(DENY),
+    );
+    let mut bare = process::cargo();
+    bare.args(["clippy", "--quiet", "--target", setup::BARE_METAL]);
+    for package in BARE_PACKAGES {
+        bare.args(["--package", package]);
+    }
+    report.command("clippy, bare metal", bare.args(DENY));
+    report.command(
+        "rustdoc",
+        process::cargo()
+            .args([
+                "doc",
+                "--quiet",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+            ])
+            .env(
+                "RUSTDOCFLAGS",
+                "-D warnings -A rustdoc::private_intra_doc_links",
+            ),
+    );
+    report.test("house rules", crate::tidy::check);
+}
+
+const DENY: &[&str] = &["--", "-D", "warnings"];

@@ -1,0 +1,106 @@
+//! `test`: everything that must hold, from formatting to whole machines. Closes with
+//! `N passed, M failed` on a line of its own, and fails when anything did.
+
+mod boots;
+mod devices;
+mod guests;
+mod host;
+mod lints;
+mod report;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::run::Hypervisor;
+use crate::setup::{self, Need};
+use report::Report;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these parts, and all of them when none is named
+    #[arg(value_enum, value_name = "PART")]
+    parts: Vec<Part>,
+    /// A few direct boots instead of all, no Miri
+    #[arg(long)]
+    quick: bool,
+    /// Without Miri (it needs a nightly toolchain)
+    #[arg(long)]
+    no_miri: bool,
+    /// What the machines boot; another than Oxen shows what it makes of the same tests
+    #[arg(long, value_enum, default_value = "oxen")]
+    on: Hypervisor,
+    /// Every combination of machine, CPU model, memory and kernel (hours)
+    #[arg(long)]
+    every_machine: bool,
+    /// Seconds of the self-checking load
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    load_seconds: u64,
+}
+
+/// A part of the tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Part {
+    /// Format, clippy, rustdoc, the house's own rules
+    Lints,
+    /// Unit and property tests on the host
+    Host,
+    /// The same under Miri
+    Miri,
+    /// Tiny PV kernels, on Oxen and on real Xen
+    Guests,
+    /// Debian's kernels on many machines
+    Boots,
+    /// Disks and network cards
+    Devices,
+    /// The self-checking load
+    Load,
+}
+
+impl Args {
+    fn wants(&self, part: Part) -> bool {
+        let by_default = match part {
+            Part::Miri => !self.quick && !self.no_miri,
+            Part::Devices | Part::Load => !self.quick,
+            Part::Lints | Part::Host | Part::Guests | Part::Boots => true,
+        };
+        if self.parts.is_empty() {
+            by_default
+        } else {
+            self.parts.contains(&part)
+        }
+    }
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let mut report = Report::default();
+    setup::ensure(&[
+        Need::Target,
+        Need::Lints,
+        Need::Qemu,
+        Need::Grub,
+        Need::Uefi,
+    ])?;
+    if args.wants(Part::Lints) {
+        lints::run(&mut report);
+    }
+    if args.wants(Part::Host) {
+        host::tests(&mut report);
+    }
+    if args.wants(Part::Miri) {
+        host::miri(&mut report);
+    }
+    if args.wants(Part::Guests) {
+        guests::run(&mut report);
+    }
+    if args.wants(Part::Boots) {
+        boots::run(&mut report, args.on, args.quick, args.every_machine);
+    }
+    if args.wants(Part::Devices) {
+        devices::run(&mut report, args.on);
+    }
+    if args.wants(Part::Load) {
+        boots::load(&mut report, args.on, args.load_seconds);
+    }
+    Ok(report.close())
+}
