@@ -160,6 +160,16 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// A PC of which firmware says nothing.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            local_apic: 0xfee0_0000,
+            has_pic: true,
+            ..Self::default()
+        }
+    }
+
     /// The line an ISA interrupt arrives on, and how it signals.
     #[must_use]
     pub fn isa_irq(&self, isa: u8) -> (u32, Signal) {

@@ -43,6 +43,21 @@ impl Chunk {
 /// Least that the heap asks for when it grows, in bytes.
 const GROW_STEP: usize = 64 << 10;
 
+/// Where blocks of [`LARGE`] bytes and more come from and go back to, past the heap:
+/// the heap itself never gives memory back, and such blocks (a decompressor's window)
+/// are short-lived.
+#[derive(Clone, Copy, Debug)]
+pub struct LargeBlocks {
+    /// Answers a block of at least so many bytes, aligned to a page.
+    pub take: fn(bytes: usize) -> Option<NonNull<u8>>,
+    /// Takes back what `take` answered for `bytes`.
+    pub give_back: fn(at: NonNull<u8>, bytes: usize),
+}
+
+/// From this size on, allocations go to [`LargeBlocks`].
+pub const LARGE: usize = 512 << 10;
+
+static BLOCKS: Once<LargeBlocks> = Once::new();
 static GROW: Once<Grow> = Once::new();
 static TOTAL: AtomicUsize = AtomicUsize::new(0);
 
@@ -96,6 +111,11 @@ pub fn set_grow(grow: Grow) {
     GROW.call_once(|| grow);
 }
 
+/// Sets where large blocks come from. The first call counts.
+pub fn set_large_blocks(blocks: LargeBlocks) {
+    BLOCKS.call_once(|| blocks);
+}
+
 /// Bytes the heap was given so far.
 #[must_use]
 pub fn size() -> usize {
@@ -105,12 +125,28 @@ pub fn size() -> usize {
 // SAFETY: `Talc` is a correct allocator; the lock gives it one caller at a time.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.size() >= LARGE
+            && layout.align() <= 4096
+            && let Some(blocks) = BLOCKS.get()
+        {
+            return (blocks.take)(layout.size()).map_or(core::ptr::null_mut(), NonNull::as_ptr);
+        }
         // SAFETY: the caller of `alloc` promises a size that is not zero.
         let got = unsafe { self.0.lock().0.allocate(layout) };
         got.map_or(core::ptr::null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        if layout.size() >= LARGE
+            && layout.align() <= 4096
+            && let Some(blocks) = BLOCKS.get()
+            && let Some(at) = NonNull::new(ptr)
+        {
+            // Nothing that large was allocated before the source was set: the first
+            // chunk is smaller.
+            (blocks.give_back)(at, layout.size());
+            return;
+        }
         // SAFETY: the caller promises that `ptr` came from `alloc` with this layout.
         unsafe { self.0.lock().0.deallocate(ptr, layout) }
     }

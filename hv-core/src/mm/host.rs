@@ -79,6 +79,7 @@ pub fn init(map: &MemoryMap) {
     give_out(mm, ram.iter());
     host_map::set_table_source(|| get().alloc_hypervisor(Request::anywhere(0)));
     heap::set_grow(grow_heap);
+    heap::set_large_blocks(heap::LargeBlocks { take: take_block, give_back: give_back_block });
 }
 
 /// Maps the records and the machine-to-physical entries of chunk `chunk`.
@@ -126,11 +127,25 @@ fn give_out(mm: &HostMm, ram: impl Iterator<Item = Range<u64>>) {
     }
 }
 
+/// Order of a block of at least `bytes`.
+fn order_of(bytes: usize) -> u32 {
+    bytes.div_ceil(PAGE_SIZE as usize).next_power_of_two().trailing_zeros()
+}
+
+fn take_block(bytes: usize) -> Option<NonNull<u8>> {
+    let first = get().alloc_hypervisor(Request::anywhere(order_of(bytes)))?;
+    NonNull::new(DirectMap.bytes(first))
+}
+
+fn give_back_block(at: NonNull<u8>, bytes: usize) {
+    let first = Mfn::new((at.as_ptr() as u64 - layout::DIRECT_MAP_START) >> PAGE_SHIFT);
+    get().free_hypervisor(first, order_of(bytes));
+}
+
 /// Gives the heap more memory: at least `bytes`, contiguous.
 fn grow_heap(bytes: usize) -> Option<heap::Chunk> {
     const LEAST: usize = 256 << 10;
-    let frames = bytes.max(LEAST).div_ceil(PAGE_SIZE as usize);
-    let order = frames.next_power_of_two().trailing_zeros();
+    let order = order_of(bytes.max(LEAST));
     let first = get().alloc_hypervisor(Request::anywhere(order))?;
     let start = NonNull::new(DirectMap.bytes(first))?;
     // SAFETY: the block was just allocated and the direct map shows it for good.

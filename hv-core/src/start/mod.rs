@@ -2,21 +2,18 @@
 
 pub mod boot_info;
 #[cfg(target_os = "none")]
+mod dom0;
+#[cfg(target_os = "none")]
 pub mod ground;
+#[cfg(target_os = "none")]
+pub mod hardware;
 pub mod options;
 #[cfg(target_os = "none")]
 pub mod panic;
 pub mod power;
+#[cfg(target_os = "none")]
+mod run;
 
 pub use boot_info::BootInfo;
-
-/// Takes the machine over. Called once, on the boot CPU, interrupts off, on the
-/// first page tables.
 #[cfg(target_os = "none")]
-pub fn main(info: &'static BootInfo) -> ! {
-    let options = ground::prepare(info);
-    log::debug!("{options:?}");
-    loop {
-        crate::arch::machine::relax();
-    }
-}
+pub use run::main;

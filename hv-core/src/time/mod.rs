@@ -33,6 +33,9 @@ struct Clock {
     rates: Rates,
     to_timer: Scale,
     fallback: Fallback,
+    /// Longest wait the timer is set to, in nanoseconds: no farther than the timer
+    /// counts, nor than half the time in which the fallback counter wraps.
+    farthest: u64,
     /// Unix time at system time 0, in nanoseconds.
     unix_at_start: u64,
 }
@@ -62,6 +65,9 @@ pub fn init(rates: Rates, rtc: Option<u64>) {
     CLOCK.call_once(|| Clock {
         rates,
         to_timer: Scale::to_hz(timer_hz),
+        farthest: Scale::from_hz(rates.reference.hz)
+            .apply(rates.reference.mask / 2)
+            .min(2_000_000_000),
         fallback: Fallback::new(rates.reference, machine::read_reference()),
         unix_at_start: rtc.unwrap_or(0).saturating_mul(1_000_000_000),
     });
@@ -153,15 +159,14 @@ pub fn unix_at_start() -> u64 {
 /// farther off than the hardware counts.
 #[inline]
 pub fn arm(deadline: Option<Nanos>) {
-    let Some(deadline) = deadline else {
-        machine::stop_timer();
-        return;
-    };
     let clock = clock();
-    let left = deadline.0.saturating_sub(now().0);
-    // The fallback counter must be looked at before it wraps; and no timer counts
-    // further than a few seconds anyway.
-    let ticks = clock.to_timer.apply(left.min(FARTHEST)).max(1);
+    let left = match deadline {
+        Some(deadline) => deadline.0.saturating_sub(now().0),
+        // The fallback counter must be looked at now and then.
+        None if USE_FALLBACK.load(Ordering::Relaxed) => clock.farthest,
+        None => return machine::stop_timer(),
+    };
+    let ticks = clock.to_timer.apply(left.min(clock.farthest)).max(1);
     match clock.rates.timer {
         CpuTimer::Count { .. } => {
             machine::start_timer(u32::try_from(ticks).unwrap_or(u32::MAX));
@@ -169,10 +174,6 @@ pub fn arm(deadline: Option<Nanos>) {
         CpuTimer::TscDeadline => machine::start_timer_at(machine::tsc().wrapping_add(ticks)),
     }
 }
-
-/// Longest wait the timer is set to, in nanoseconds. Below the 4.6 s in which a 24-bit
-/// PM timer wraps.
-const FARTHEST: u64 = 2_000_000_000;
 
 /// Waits, answering TLB flushes meanwhile.
 pub fn spin_for(nanos: u64) {

@@ -52,7 +52,7 @@ pub fn from_guest(call: &mut Call<'_>) -> Result<(), Undeliverable> {
         v @ (8 | 10..=12 | 17 | 21) => bounce::exception(call, v as u8, Some(code)),
         v @ 0..0x20 => bounce::exception(call, v as u8, None),
         0x80 => int80(call),
-        v @ 0x20..0x100 => {
+        v @ 0x20..=0xff => {
             super::interrupt::handle(v as u8);
             Ok(())
         }

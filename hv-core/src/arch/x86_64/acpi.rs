@@ -43,10 +43,8 @@ fn map(at: u64, size: u64) -> Option<NonNull<u8>> {
 #[must_use]
 pub fn read(rsdp: Option<MachAddr>) -> Platform {
     let mut platform = Platform {
-        local_apic: 0xfee0_0000,
-        has_pic: true,
         rsdp,
-        ..Platform::default()
+        ..Platform::unknown()
     };
     // SAFETY: the boot loader vouches for its address; the crate checks the checksum.
     let given = rsdp.map(|at| unsafe { AcpiTables::from_rsdp(Handler, at.raw() as usize) });

@@ -121,11 +121,11 @@ fn apic() -> &'static Apic {
 ///
 /// x2APIC is used where firmware turned it on, where an APIC id needs it, and under a
 /// hypervisor; elsewhere devices could not reach all CPUs without interrupt
-/// remapping, so it brings nothing.
+/// remapping, so it brings nothing. `allow_x2apic` false leaves only the first reason.
 ///
 /// # Panics
 /// If the APIC's registers cannot be mapped.
-pub fn init_boot(platform: &Platform, features: &Features) {
+pub fn init_boot(platform: &Platform, features: &Features, allow_x2apic: bool) {
     if platform.has_pic {
         silence_pic();
     }
@@ -134,7 +134,8 @@ pub fn init_boot(platform: &Platform, features: &Features) {
         .processors
         .iter()
         .any(|p| p.enabled && p.apic_id > 0xfe);
-    let wanted = on_already || (features.x2apic && (wide_ids || features.hypervisor.is_some()));
+    let wanted = on_already
+        || (allow_x2apic && features.x2apic && (wide_ids || features.hypervisor.is_some()));
     let mode = if wanted {
         Mode::Msr
     } else {

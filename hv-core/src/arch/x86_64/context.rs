@@ -470,3 +470,10 @@ pub fn entry_frame() -> *mut GuestRegs {
     // SAFETY: takes an address only.
     unsafe { &raw mut (*super::local::data()).frame }
 }
+
+/// Bits of a physical address.
+#[must_use]
+pub fn physical_bits() -> u32 {
+    let has_leaf = core::arch::x86_64::__cpuid(0x8000_0000).eax >= 0x8000_0008;
+    if has_leaf { core::arch::x86_64::__cpuid(0x8000_0008).eax & 0xff } else { 36 }
+}

@@ -127,10 +127,10 @@ static CR4: AtomicU64 = AtomicU64::new(0);
 static HOOK: AtomicU64 = AtomicU64::new(0);
 
 /// How long a CPU may take to report, in nanoseconds.
-const PATIENCE: u64 = 2_000_000_000;
+const PATIENCE: u64 = 10_000_000_000;
 
 /// Starts every CPU but this one; returns how many run. CPUs that do not report
-/// within two seconds are left out, with a warning.
+/// within ten seconds are left out, with a warning.
 ///
 /// # Safety
 /// `plan` is as its fields say; nobody else uses the page meanwhile. [`cpus::init`],
@@ -243,6 +243,8 @@ fn wait_for(cpu: CpuId, nanos: u64) -> bool {
 
 /// First Rust code of a started CPU.
 extern "C" fn arrive(cpu: u64) -> ! {
+    // NX, write protection and memory types first: device registers need them.
+    super::init_paging();
     // SAFETY: the same bits as the boot CPU's; paging goes on as it was set up.
     unsafe { Cr4::write_raw(CR4.load(Ordering::Relaxed)) };
     let hook = HOOK.load(Ordering::Relaxed);

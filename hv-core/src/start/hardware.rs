@@ -1,0 +1,129 @@
+//! The machine around the CPU, in the order its parts need each other.
+#![allow(unsafe_code, reason = "lends a page to CPUs that start")]
+
+use super::boot_info::BootInfo;
+use super::options::{ClockSource, Options};
+use crate::addr::{CpuId, Mfn};
+use crate::arch::FrameMem;
+use crate::arch::clock::Rates;
+use crate::arch::machine::features::Features;
+use crate::arch::machine::{acpi, apic, clock, cpus, ioapic, pci, power, smp};
+use crate::arch::platform::Platform;
+use crate::mm::early;
+use crate::mm::host_map::{self, DirectMap};
+use crate::sync::Once;
+use crate::{irq, time};
+use core::ptr::NonNull;
+
+/// What was found out about the machine.
+#[derive(Debug)]
+pub struct Hardware {
+    /// What the firmware says.
+    pub platform: Platform,
+    /// What the CPU says.
+    pub features: Features,
+    /// How fast its counters are.
+    pub rates: Rates,
+    /// A frame below 640 KiB for starting CPUs.
+    low_frame: Option<Mfn>,
+}
+
+static HARDWARE: Once<Hardware> = Once::new();
+
+/// What [`discover`] found.
+///
+/// # Panics
+/// Before that.
+#[must_use]
+pub fn hardware() -> &'static Hardware {
+    HARDWARE.get().expect("hardware::discover ran")
+}
+
+/// Finds the machine's parts and sets up what the boot CPU needs of them: tables,
+/// power, local APIC, clocks, interrupt lines. On the boot CPU, with a heap, before
+/// the early allocator hands over.
+pub fn discover(info: &BootInfo, options: &Options) -> &'static Hardware {
+    let features = Features::detect();
+    log::info!("{features:x?}");
+    let mut platform = if options.acpi {
+        acpi::read(info.rsdp_address())
+    } else {
+        Platform::unknown()
+    };
+    leave_out(&mut platform, options);
+    power::init(&platform.power);
+    apic::init_boot(&platform, &features, options.x2apic);
+    cpus::init(&platform, options.max_cpus as usize);
+    apic::init_cpu(&platform);
+    let rates = clock::measure(&platform, &features);
+    let rtc = clock::read_rtc(platform.power.rtc_century);
+    time::init(rates, time::wallclock::unix_seconds(&rtc));
+    if matches!(
+        options.clock,
+        Some(ClockSource::Hpet | ClockSource::AcpiPm | ClockSource::Pit)
+    ) {
+        time::distrust_tsc();
+    }
+    pci::init(&platform.mcfg);
+    irq::init(&platform, ioapic::init(&platform));
+    HARDWARE.call_once(|| Hardware {
+        platform,
+        features,
+        rates,
+        low_frame: early::alloc_low(),
+    })
+}
+
+/// Forgets what the command line says not to use.
+fn leave_out(platform: &mut Platform, options: &Options) {
+    if !options.io_apic {
+        platform.io_apics.clear();
+    }
+    let clock = options.clock;
+    if !options.hpet || matches!(clock, Some(ClockSource::AcpiPm | ClockSource::Pit)) {
+        platform.hpet = None;
+    }
+    if clock == Some(ClockSource::Pit) {
+        platform.power.pm_timer = None;
+    }
+}
+
+/// Starts the other CPUs: each gets the stack `stack_top` makes and goes on in
+/// `hook`, which calls [`started`] once it is on its own descriptor tables. Returns
+/// how many CPUs run, this one included.
+pub fn start_cpus(
+    stack_top: &mut dyn FnMut(CpuId) -> Option<u64>,
+    hook: extern "C" fn(CpuId) -> !,
+) -> usize {
+    if cpus::count() == 1 {
+        return 1;
+    }
+    let Some(page) = hardware().low_frame else {
+        log::error!("no memory below 640 KiB: running on one CPU");
+        return 1;
+    };
+    // SAFETY: the frame is ours alone.
+    if unsafe { host_map::map_identity(page) }.is_err() {
+        log::error!("no memory to start CPUs with: running on one");
+        return 1;
+    }
+    let page_at = NonNull::new(DirectMap.bytes(page)).expect("the direct map is not at 0");
+    let mut plan = smp::Plan {
+        root: host_map::root(),
+        page,
+        page_at,
+        stack_top,
+        hook,
+    };
+    // SAFETY: the root and the page are as the plan wants them.
+    let running = unsafe { smp::start_others(&mut plan) };
+    // SAFETY: every CPU that runs has left the page.
+    unsafe { host_map::unmap_identity(page) };
+    log::info!("{running} CPUs");
+    running
+}
+
+/// Reports a started CPU: local APIC, TSC check, online.
+pub fn started(cpu: CpuId) {
+    smp::started(cpu, &hardware().platform);
+}

@@ -1,0 +1,78 @@
+//! The steps themselves.
+#![allow(unsafe_code, reason = "moves CPUs onto their own stacks and tables")]
+
+use super::boot_info::BootInfo;
+use super::options::Options;
+use super::{dom0, ground, hardware, power};
+use crate::addr::{CpuId, Mfn};
+use crate::arch::machine::{self, area};
+use crate::domain::notify::{SCHEDULER, TIMERS};
+use crate::mm::frame_alloc::Request;
+use crate::mm::{frame_io, host};
+use crate::sync::Once;
+use crate::trap;
+
+/// What the boot CPU takes along onto its own stack.
+struct Boot {
+    info: &'static BootInfo,
+    options: Options,
+}
+
+static BOOT: Once<Boot> = Once::new();
+
+/// Timers a CPU has room for from the start.
+const TIMERS_PER_CPU: usize = 64;
+
+/// Takes the machine over. Called once, on the boot CPU, interrupts off, on the
+/// first page tables.
+pub fn main(info: &'static BootInfo) -> ! {
+    let options = ground::prepare(info);
+    power::configure(options.no_reboot);
+    hardware::discover(info, &options);
+    host::init(&info.memory_map);
+    BOOT.call_once(|| Boot { info, options });
+    area::build(CpuId(0), zeroed_frame);
+    // SAFETY: the area was just built; everything worth keeping is in `BOOT`.
+    unsafe { area::switch_stack(CpuId(0), on_own_stack) }
+}
+
+/// The boot CPU, on its own stack.
+extern "C" fn on_own_stack() -> ! {
+    let boot = BOOT.get().expect("`main` filled it");
+    // SAFETY: this is CPU 0, in its area.
+    unsafe { area::enter(CpuId(0)) };
+    take_part(CpuId(0));
+    let mut stack = |cpu| {
+        area::build(cpu, zeroed_frame);
+        Some(area::stack_top(cpu))
+    };
+    hardware::start_cpus(&mut stack, other_cpu);
+    dom0::build(boot.info, &boot.options);
+    trap::run_guests()
+}
+
+/// Any other CPU, on its own stack.
+extern "C" fn other_cpu(cpu: CpuId) -> ! {
+    machine::init_paging();
+    // SAFETY: the CPU runs in its area, which was built before it was started.
+    unsafe { area::enter(cpu) };
+    take_part(cpu);
+    hardware::started(cpu);
+    trap::run_guests()
+}
+
+/// Makes this CPU ready to run guests.
+fn take_part(cpu: CpuId) {
+    // SAFETY: once on each CPU, on the hypervisor's root, before a vCPU is loaded.
+    unsafe { machine::init_cpu() };
+    TIMERS.reserve(cpu, TIMERS_PER_CPU).expect("memory for a CPU's timers");
+    SCHEDULER.add_cpu(cpu);
+}
+
+/// A frame of zeroes for the hypervisor's own use.
+fn zeroed_frame() -> Mfn {
+    let mm = host::get();
+    let mfn = mm.alloc_hypervisor(Request::anywhere(0)).expect("memory for a CPU's area");
+    frame_io::fill(&mm.mem, mfn, 0);
+    mfn
+}
