@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::setup::{self, Need};
-use crate::{paths, process};
+use crate::{paths, process, symbols};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -51,7 +51,10 @@ pub fn hypervisor(debug: bool) -> Result<PathBuf> {
         .join(profile)
         .join("oxen");
     let file = paths::cache()?.join("oxen.elf");
-    std::fs::copy(&built, &file).with_context(|| format!("cannot copy {}", built.display()))?;
+    let linked =
+        std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let image = symbols::finish(&linked).with_context(|| built.display().to_string())?;
+    std::fs::write(&file, image).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }
 

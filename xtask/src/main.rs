@@ -18,6 +18,7 @@ mod serial;
 mod setup;
 mod test;
 mod tidy;
+mod symbols;
 
 use clap::{Parser, Subcommand};
 

@@ -98,7 +98,7 @@ pub fn read_msr_checked(msr: u32) -> Option<u64> {
 pub fn die_of_exception(regs: &GuestRegs) -> ! {
     let r = regs;
     panic!(
-        "exception {} error {:x} on CPU {} at {:04x}:{:016x}\n\
+        "exception {} error {:x} on CPU {} at {:04x}:{}\n\
          rsp {:04x}:{:016x} rflags {:x} cr2 {:016x}\n\
          rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}\n\
          rsi {:016x} rdi {:016x} rbp {:016x} r8  {:016x}\n\
@@ -108,7 +108,7 @@ pub fn die_of_exception(regs: &GuestRegs) -> ! {
         r.error_code,
         cpu_id().0,
         r.cs,
-        r.rip,
+        crate::arch::symbols::Name(r.rip),
         r.ss,
         r.rsp,
         r.rflags,
