@@ -16,9 +16,9 @@ mod qemu;
 mod run;
 mod serial;
 mod setup;
+mod symbols;
 mod test;
 mod tidy;
-mod symbols;
 
 use clap::{Parser, Subcommand};
 
