@@ -104,9 +104,9 @@ mod tests {
         #[test]
         fn there_and_back(hz in 1_000_000u64..10_000_000_000, secs in 1u64..100_000) {
             let ns = Scale::from_hz(hz).apply(hz * secs);
-            prop_assert!(ns.abs_diff(secs * BILLION) <= (secs * BILLION >> 30) + 2);
+            prop_assert!(ns.abs_diff(secs * BILLION) <= ((secs * BILLION) >> 30) + 2);
             let ticks = Scale::to_hz(hz).apply(secs * BILLION);
-            prop_assert!(ticks.abs_diff(hz * secs) <= (hz * secs >> 30) + 2);
+            prop_assert!(ticks.abs_diff(hz * secs) <= ((hz * secs) >> 30) + 2);
         }
     }
 }

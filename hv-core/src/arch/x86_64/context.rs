@@ -239,6 +239,7 @@ pub fn load_vcpu_root(state: &VcpuState) {
 fn load_cr3(root: Mfn) {
     let data = super::local::data();
     let cr3 = root.addr().raw();
+    super::tlb::note_flush();
     // SAFETY: `root` is a validated L4 (or the hypervisor's own) that holds the
     // hypervisor's slots, kept by the vCPU's reference.
     unsafe {
@@ -404,6 +405,8 @@ fn selectors() -> [u16; 4] {
 pub fn load(domain: Arc<Domain>, vcpu: Arc<Vcpu>, state: Guard<'_, VcpuState>) -> bool {
     // SAFETY: the guard points into `vcpu`, which is kept beside it and dropped after.
     let mut state: Guard<'static, VcpuState> = unsafe { core::mem::transmute(state) };
+    // Others must flush this CPU from before it sees the guest's tables.
+    super::tlb::enter_guest_root();
     load_vcpu_root(&state);
     load_gdt(&state);
     load_ldt(&state);
@@ -455,6 +458,7 @@ pub fn unload() -> Option<(Arc<Domain>, Arc<Vcpu>)> {
     save_fpu(state);
     // The guest's roots may be freed once nobody runs on them.
     host_map::load_idle_root();
+    super::tlb::leave_guest_root();
     let Current {
         state,
         vcpu,
