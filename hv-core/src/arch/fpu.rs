@@ -29,4 +29,22 @@ impl FpuArea {
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.0.as_mut_ptr().cast()
     }
+
+    /// Takes x87 and SSE state from an FXSAVE image that somebody else made; the rest
+    /// goes to its initial state.
+    ///
+    /// Source: Intel SDM vol. 1, 10.5.1 (MXCSR at 24) and 13.4.2 (XSTATE_BV at 512).
+    pub fn set_legacy(&mut self, image: &[u8; 512]) {
+        for (line, from) in self.0.iter_mut().zip(image.chunks_exact(64)) {
+            line.0.copy_from_slice(from);
+        }
+        let first = &mut self.0[0].0;
+        // Bits 16 up are reserved and would fault when loaded.
+        first[26..28].fill(0);
+        for line in &mut self.0[8..] {
+            line.0.fill(0);
+        }
+        // x87 and SSE are not in their initial state.
+        self.0[8].0[0] = 3;
+    }
 }

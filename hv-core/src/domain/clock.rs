@@ -2,10 +2,11 @@
 //! state.
 
 use super::{Domain, Vcpu};
-use crate::addr::{CpuId, GuestVa, Mfn, Nanos};
-use crate::domain::notify::{SCHEDULER, TIMERS};
+use crate::addr::{GuestVa, Mfn, Nanos};
+use crate::domain::notify::SCHEDULER;
 use crate::sync::Once;
 use crate::time::pvclock::TimeInfo;
+use crate::time::timers;
 use core::sync::atomic::Ordering;
 use xen_abi::xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
 
@@ -48,12 +49,12 @@ pub fn write_runstate(domain: &Domain, vcpu: &Vcpu, root: Option<Mfn>, now: Nano
 
 impl Vcpu {
     /// Sets the periodic timer again after it expired at `deadline`.
-    pub fn rearm_periodic(&self, here: CpuId, deadline: Nanos) {
+    pub fn rearm_periodic(&self, deadline: Nanos) {
         let period = self.period.load(Ordering::Relaxed);
         if period != 0 {
             let next = deadline.0.saturating_add(period).max(crate::time::now().0);
             // The entry that just expired left room for this one.
-            let _ = TIMERS.set(here, &self.periodic, Nanos(next));
+            let _ = timers::set(&self.periodic, Nanos(next));
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Locks: [`registry`] at `Level::Registry`; each table at its own level.
 
 pub mod clock;
+pub mod context;
 pub mod grants;
 pub mod notify;
 pub mod pages;
@@ -10,6 +11,7 @@ pub mod ports;
 pub mod registry;
 pub mod rights;
 pub mod vcpu;
+pub mod watchdog;
 
 pub use vcpu::{Vcpu, VcpuState};
 
@@ -48,6 +50,11 @@ pub struct Domain {
     pub pollers: AtomicU32,
     /// Why it shut down; `u32::MAX`: it did not.
     pub shutdown: AtomicU32,
+    /// Why it will have shut down, whatever the reason then given; `u32::MAX`: not
+    /// decided.
+    shutdown_code: AtomicU32,
+    /// Watchdogs.
+    pub watchdogs: watchdog::Watchdogs,
 }
 
 /// What a domain is made of.
@@ -83,6 +90,8 @@ impl Domain {
             grants: parts.grants,
             pollers: AtomicU32::new(0),
             shutdown: AtomicU32::new(u32::MAX),
+            shutdown_code: AtomicU32::new(u32::MAX),
+            watchdogs: watchdog::Watchdogs::new(parts.id),
         }
     }
 
@@ -101,6 +110,26 @@ impl Domain {
     #[must_use]
     pub fn vcpu(&self, id: VcpuId) -> Option<&Arc<Vcpu>> {
         self.vcpus().get(id.0 as usize)
+    }
+
+    /// Decides the reason of a later shutdown (`SCHEDOP_shutdown_code`); the first
+    /// decision stands.
+    pub fn set_shutdown_code(&self, code: u8) {
+        let _ = self.shutdown_code.compare_exchange(
+            u32::MAX,
+            code.into(),
+            Ordering::SeqCst,
+            Ordering::SeqCst,
+        );
+    }
+
+    /// The reason of a shutdown for which `given` is given.
+    #[must_use]
+    pub fn shutdown_reason(&self, given: u32) -> u32 {
+        match self.shutdown_code.load(Ordering::SeqCst) {
+            u32::MAX => given,
+            decided => decided,
+        }
     }
 
     /// Whether `vm_assist` type `bit` is on.

@@ -7,14 +7,10 @@ use crate::arch::machine;
 use crate::event::{Delivery, HasPorts, PortTable, Receiver, Virq};
 use crate::mm::shared_page::{InfoWindow, SharedPage};
 use crate::sched::{Credit, System};
-use crate::time::timer_queue::Timers;
 use core::sync::atomic::Ordering;
 
 /// The scheduler of this host.
 pub static SCHEDULER: System = System::new(Credit::new());
-
-/// The timers of this host.
-pub static TIMERS: Timers = Timers::new();
 
 impl Receiver for Domain {
     fn shared_info(&self) -> SharedPage {

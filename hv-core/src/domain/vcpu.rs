@@ -227,6 +227,15 @@ pub struct Vcpu {
     pub period: AtomicU64,
     /// End of a poll.
     pub poll: Timer,
+    /// Whether it counts among its domain's pollers. It may long have woken; then it
+    /// stops counting when it is next loaded.
+    pub polling: AtomicBool,
+    /// CPUs it may run on again when a pin ends (`SCHEDOP_pin_override`); 0: no pin.
+    pub pinned_from: AtomicU64,
+    /// Whether the guest has registered a `vcpu_info`.
+    pub info_moved: AtomicBool,
+    /// The frame of that plus 1, of which a writable reference is held; 0: none.
+    info_frame: AtomicU64,
 }
 
 impl Vcpu {
@@ -246,7 +255,32 @@ impl Vcpu {
             periodic: Timer::new(TimerId::Periodic(domain, id)),
             period: AtomicU64::new(0),
             poll: Timer::new(TimerId::Poll(domain, id)),
+            polling: AtomicBool::new(false),
+            pinned_from: AtomicU64::new(0),
+            info_moved: AtomicBool::new(false),
+            info_frame: AtomicU64::new(0),
         }
+    }
+
+    /// Notes that it polls no longer.
+    #[inline]
+    pub fn stop_polling(&self, domain: &Domain) {
+        if self.polling.load(Ordering::Relaxed) && self.polling.swap(false, Ordering::SeqCst) {
+            domain.pollers.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Notes the frame of the registered `vcpu_info`, whose writable reference is now
+    /// the vCPU's.
+    pub fn set_info_frame(&self, frame: Mfn) {
+        self.info_frame.store(frame.raw() + 1, Ordering::Release);
+    }
+
+    /// The frame of the registered `vcpu_info`; whoever takes it gives its writable
+    /// reference back, once nothing uses the vCPU any more.
+    pub fn take_info_frame(&self) -> Option<Mfn> {
+        let raw = self.info_frame.swap(0, Ordering::AcqRel);
+        raw.checked_sub(1).map(Mfn::new)
     }
 
     /// Whether an event upcall is due: pending and not masked.

@@ -7,7 +7,10 @@ pub mod event_channel_op;
 pub mod grant_table_op;
 pub mod iret;
 pub mod multicall;
+pub mod sched_op;
 pub mod table;
+pub mod timer;
+pub mod vcpu_op;
 
 pub use error::Error;
 

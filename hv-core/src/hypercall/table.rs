@@ -1,6 +1,6 @@
 //! The dispatch table: number, handler, and how much of the call there is.
 
-use super::{Call, Handler, event_channel_op, grant_table_op, multicall};
+use super::{Call, Handler, event_channel_op, grant_table_op, multicall, sched_op, timer, vcpu_op};
 use core::sync::atomic::{AtomicU64, Ordering};
 use xen_abi::xen as abi;
 
@@ -41,6 +41,13 @@ const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
         grant_table_op::grant_table_op,
         "version 2, transfer, unmap_and_replace, swap_grant_ref, cache_flush",
     ));
+    t[abi::HYPERVISOR_SET_TIMER_OP as usize] = Some(done("set_timer_op", timer::set_timer_op));
+    t[abi::HYPERVISOR_VCPU_OP as usize] = Some(partial(
+        "vcpu_op",
+        vcpu_op::vcpu_op,
+        "get_physid (no vCPU is pinned)",
+    ));
+    t[abi::HYPERVISOR_SCHED_OP as usize] = Some(done("sched_op", sched_op::sched_op));
     t
 }
 

@@ -79,7 +79,10 @@ pub fn init(map: &MemoryMap) {
     give_out(mm, ram.iter());
     host_map::set_table_source(|| get().alloc_hypervisor(Request::anywhere(0)));
     heap::set_grow(grow_heap);
-    heap::set_large_blocks(heap::LargeBlocks { take: take_block, give_back: give_back_block });
+    heap::set_large_blocks(heap::LargeBlocks {
+        take: take_block,
+        give_back: give_back_block,
+    });
 }
 
 /// Maps the records and the machine-to-physical entries of chunk `chunk`.
@@ -129,7 +132,10 @@ fn give_out(mm: &HostMm, ram: impl Iterator<Item = Range<u64>>) {
 
 /// Order of a block of at least `bytes`.
 fn order_of(bytes: usize) -> u32 {
-    bytes.div_ceil(PAGE_SIZE as usize).next_power_of_two().trailing_zeros()
+    bytes
+        .div_ceil(PAGE_SIZE as usize)
+        .next_power_of_two()
+        .trailing_zeros()
 }
 
 fn take_block(bytes: usize) -> Option<NonNull<u8>> {

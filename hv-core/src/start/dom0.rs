@@ -24,7 +24,10 @@ const KEPT_BACK: u64 = 1024;
 /// ramdisk), and makes its first vCPU runnable. Says what is wrong and stops the
 /// machine if that cannot be done.
 pub fn build(info: &BootInfo, options: &Options) {
-    rights::reserve_device_frames(device_frames(), 1 << (machine::physical_bits() - PAGE_SHIFT));
+    rights::reserve_device_frames(
+        device_frames(),
+        1 << (machine::physical_bits() - PAGE_SHIFT),
+    );
     match try_build(info, options) {
         Ok(domain) => start(&domain),
         Err(why) => {
@@ -36,17 +39,25 @@ pub fn build(info: &BootInfo, options: &Options) {
 
 fn try_build(info: &BootInfo, options: &Options) -> Result<Arc<Domain>, String> {
     let mm = host::get();
-    let kernel = info.modules.first().ok_or("the boot loader brought no kernel (first module)")?;
+    let kernel = info
+        .modules
+        .first()
+        .ok_or("the boot loader brought no kernel (first module)")?;
     let initrd = info.modules.get(1);
     let unpacked = unpack(mm, kernel)?;
     let available = mm.alloc.free_frames().saturating_sub(KEPT_BACK)
         + module_frames(Some(kernel))
         + module_frames(initrd)
-        + unpacked.as_ref().map_or(0, |u| u.len() as u64 >> PAGE_SHIFT);
+        + unpacked
+            .as_ref()
+            .map_or(0, |u| u.len() as u64 >> PAGE_SHIFT);
     let wanted = options.dom0_mem.bytes(available << PAGE_SHIFT) >> PAGE_SHIFT;
     let nr_pages = wanted.min(mm.alloc.free_frames().saturating_sub(KEPT_BACK));
     let vcpus = dom0_vcpus(options);
-    log::info!("building dom0: {} MiB, {vcpus} vCPUs", nr_pages >> (20 - PAGE_SHIFT));
+    log::info!(
+        "building dom0: {} MiB, {vcpus} vCPUs",
+        nr_pages >> (20 - PAGE_SHIFT)
+    );
     // SAFETY: modules lie in RAM that the early allocator avoided; freed below only.
     let file = unsafe { frame_io::module(&mm.mem, kernel.start, kernel.len as usize) };
     let ramdisk = initrd.map_or(&[][..], |m| {

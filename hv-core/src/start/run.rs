@@ -6,10 +6,11 @@ use super::options::Options;
 use super::{dom0, ground, hardware, power};
 use crate::addr::{CpuId, Mfn};
 use crate::arch::machine::{self, area};
-use crate::domain::notify::{SCHEDULER, TIMERS};
+use crate::domain::notify::SCHEDULER;
 use crate::mm::frame_alloc::Request;
 use crate::mm::{frame_io, host};
 use crate::sync::Once;
+use crate::time::timers;
 use crate::trap;
 
 /// What the boot CPU takes along onto its own stack.
@@ -65,14 +66,16 @@ extern "C" fn other_cpu(cpu: CpuId) -> ! {
 fn take_part(cpu: CpuId) {
     // SAFETY: once on each CPU, on the hypervisor's root, before a vCPU is loaded.
     unsafe { machine::init_cpu() };
-    TIMERS.reserve(cpu, TIMERS_PER_CPU).expect("memory for a CPU's timers");
+    timers::reserve(core::iter::once(cpu), TIMERS_PER_CPU).expect("memory for a CPU's timers");
     SCHEDULER.add_cpu(cpu);
 }
 
 /// A frame of zeroes for the hypervisor's own use.
 fn zeroed_frame() -> Mfn {
     let mm = host::get();
-    let mfn = mm.alloc_hypervisor(Request::anywhere(0)).expect("memory for a CPU's area");
+    let mfn = mm
+        .alloc_hypervisor(Request::anywhere(0))
+        .expect("memory for a CPU's area");
     frame_io::fill(&mm.mem, mfn, 0);
     mfn
 }

@@ -23,8 +23,6 @@ pub enum TimerId {
     Periodic(DomId, VcpuId),
     /// The end of a vCPU's poll.
     Poll(DomId, VcpuId),
-    /// The end of a CPU's slice.
-    Slice(CpuId),
     /// A domain's watchdog, by its index.
     Watchdog(DomId, u8),
 }
@@ -34,6 +32,8 @@ pub enum TimerId {
 pub enum TimerError {
     /// No memory for one more entry.
     NoMemory,
+    /// The queue must get more room first.
+    NoRoom,
 }
 
 /// A timer, kept by whoever sets it. It is set by one CPU at a time, the one its owner
@@ -122,29 +122,50 @@ impl TimerQueue {
         }
     }
 
-    /// Makes room for `total` timers, so that adding them cannot fail.
+    /// An empty queue with room for `total` timers.
     ///
     /// # Errors
     /// [`TimerError::NoMemory`].
-    pub fn reserve(&mut self, total: usize) -> Result<(), TimerError> {
-        let heap = total.saturating_sub(self.heap.len());
-        let slots = total.saturating_sub(self.slots.len());
+    pub fn with_room(total: usize) -> Result<Self, TimerError> {
+        let mut queue = Self::new();
         if total > SLOT_MASK as usize {
             return Err(TimerError::NoMemory);
         }
-        self.heap
-            .try_reserve(heap)
-            .and_then(|()| self.slots.try_reserve(slots))
-            .map_err(|_| TimerError::NoMemory)
+        queue
+            .heap
+            .try_reserve_exact(total)
+            .and_then(|()| queue.slots.try_reserve_exact(total))
+            .map_err(|_| TimerError::NoMemory)?;
+        Ok(queue)
     }
 
-    /// Adds a timer.
+    /// How many timers there is room for.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.heap.capacity().min(self.slots.capacity())
+    }
+
+    /// Becomes `larger`, with everything that is here, and returns the other one: what was
+    /// here, or `larger` itself if it is not.
+    /// Handles stay good. Allocates nothing.
+    fn replace(&mut self, mut larger: Self) -> Self {
+        if larger.room() > self.room() {
+            larger.heap.extend_from_slice(&self.heap);
+            larger.slots.extend_from_slice(&self.slots);
+            larger.free = self.free;
+            core::mem::swap(self, &mut larger);
+        }
+        larger
+    }
+
+    /// Adds a timer. Allocates nothing: it may be called with a lock held that the heap
+    /// does not allow.
     ///
     /// # Errors
-    /// [`TimerError::NoMemory`].
+    /// [`TimerError::NoRoom`].
     pub fn add(&mut self, id: TimerId, deadline: Nanos) -> Result<Handle, TimerError> {
-        if self.heap.len() == self.heap.capacity() || self.free == NONE {
-            self.reserve(self.slots.len().max(self.heap.len()) + 1)?;
+        if self.heap.len() == self.room() {
+            return Err(TimerError::NoRoom);
         }
         let slot = if self.free == NONE {
             self.slots.push(Slot {
@@ -310,7 +331,21 @@ impl Timers {
     /// # Errors
     /// [`TimerError::NoMemory`].
     pub fn reserve(&self, cpu: CpuId, total: usize) -> Result<(), TimerError> {
-        self.queue(cpu).lock().reserve(total)
+        if self.queue(cpu).lock().room() >= total {
+            return Ok(());
+        }
+        // The heap's lock comes before ours, so allocate and free without ours.
+        let larger = TimerQueue::with_room(total)?;
+        let old = self.queue(cpu).lock().replace(larger);
+        drop(old);
+        Ok(())
+    }
+
+    /// Doubles the room on `cpu`.
+    #[cold]
+    fn grow(&self, cpu: CpuId) -> Result<(), TimerError> {
+        let room = self.queue(cpu).lock().room();
+        self.reserve(cpu, room.max(LEAST_ROOM / 2) * 2)
     }
 
     /// Sets `timer` to expire on `here`, the CPU that asks, wherever it was set before.
@@ -327,13 +362,23 @@ impl Timers {
             self.queue(cpu).lock().remove(handle);
             old = None;
         }
-        let mut queue = self.queue(here).lock();
-        let updated = old.is_some_and(|(_, handle)| queue.update(handle, deadline));
-        if !updated {
-            let handle = queue.add(timer.id, deadline)?;
-            timer.set_place(here, handle);
+        loop {
+            let mut queue = self.queue(here).lock();
+            let updated = old.is_some_and(|(_, handle)| queue.update(handle, deadline));
+            if updated {
+                return Ok(queue.next_deadline().unwrap_or(NEVER));
+            }
+            match queue.add(timer.id, deadline) {
+                Ok(handle) => {
+                    timer.set_place(here, handle);
+                    return Ok(queue.next_deadline().unwrap_or(NEVER));
+                }
+                Err(_) => {
+                    drop(queue);
+                    self.grow(here)?;
+                }
+            }
         }
-        Ok(queue.next_deadline().unwrap_or(NEVER))
     }
 
     /// Stops `timer`. `false`: it was not set, or has expired.
@@ -367,6 +412,9 @@ impl Default for Timers {
     }
 }
 
+/// Timers a queue has room for at first.
+const LEAST_ROOM: usize = 32;
+
 /// A deadline that never comes.
 pub const NEVER: Nanos = Nanos(u64::MAX);
 
@@ -395,6 +443,23 @@ mod tests {
         let due = all.pop_expired(CpuId(1), Nanos(41));
         assert_eq!(due, Some((TimerId::Poll(D, VcpuId(0)), Nanos(40))));
         assert!(!all.cancel(&t));
+    }
+
+    #[test]
+    fn a_queue_grows_with_its_timers() {
+        let all = Box::new(Timers::new());
+        let t = timers(100);
+        for (n, timer) in t.iter().enumerate() {
+            let first = all.set(CpuId(3), timer, Nanos(1000 - n as u64));
+            assert_eq!(first, Ok(Nanos(1000 - n as u64)));
+        }
+        assert!(t[..50].iter().all(|timer| all.cancel(timer)));
+        assert_eq!(all.set(CpuId(3), &t[99], Nanos(5000)), Ok(Nanos(902)));
+        let mut left = 0;
+        while all.pop_expired(CpuId(3), Nanos(5000)).is_some() {
+            left += 1;
+        }
+        assert_eq!(left, 50);
     }
 
     #[test]

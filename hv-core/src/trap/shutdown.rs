@@ -13,6 +13,7 @@ pub const NOT_SHUT_DOWN: u32 = u32::MAX;
 /// Stops every vCPU of `domain` for `reason` (`SHUTDOWN_*`). The caller's own vCPU
 /// stops at its next return to the guest. For dom0 the machine stops with it.
 pub fn domain(domain: &Domain, reason: u32) {
+    let reason = domain.shutdown_reason(reason);
     let first = domain
         .shutdown
         .compare_exchange(NOT_SHUT_DOWN, reason, Ordering::SeqCst, Ordering::SeqCst)

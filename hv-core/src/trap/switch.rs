@@ -2,36 +2,25 @@
 //!
 //! No loan of the loaded vCPU is out here, and no lock is held on entry.
 
-use crate::addr::{CpuId, MAX_CPUS, Nanos};
+use crate::addr::{CpuId, Nanos};
 use crate::arch::machine;
-use crate::domain::notify::{SCHEDULER, TIMERS};
+use crate::domain::notify::SCHEDULER;
 use crate::domain::{Domain, Vcpu, registry};
 use crate::event::Virq;
 use crate::sched::UnitId;
-use crate::time;
-use crate::time::timer_queue::{NEVER, Timer, TimerId};
+use crate::time::timer_queue::TimerId;
+use crate::time::{self, timers};
 use alloc::sync::Arc;
-
-/// The end of each CPU's slice.
-static SLICES: [Timer; MAX_CPUS] = {
-    let mut slices = [const { Timer::new(TimerId::Slice(CpuId(0))) }; MAX_CPUS];
-    let mut n = 0;
-    while n < MAX_CPUS {
-        slices[n] = Timer::new(TimerId::Slice(CpuId(n as u16)));
-        n += 1;
-    }
-    slices
-};
 
 /// Does this CPU's pending work and comes back with a vCPU loaded that may run;
 /// waits for one if need be.
 pub fn work() {
     let here = machine::cpu_id();
     loop {
-        let bits = machine::take_work();
+        let mut bits = machine::take_work();
         let now = time::now();
-        if bits & machine::WORK_TIMER != 0 {
-            expire(here, now);
+        if bits & machine::WORK_TIMER != 0 && expire(now) {
+            bits |= machine::WORK_RESCHEDULE;
         }
         let loaded = machine::loaded_unit();
         if bits & machine::WORK_RESCHEDULE != 0 || loaded.is_none() {
@@ -61,21 +50,7 @@ fn schedule(here: CpuId, loaded: Option<UnitId>, now: Nanos) {
             load(unit, now);
         }
     }
-    let slice = &SLICES[usize::from(here.0)];
-    if decision.slice == NEVER {
-        TIMERS.cancel(slice);
-    } else {
-        let end = Nanos(now.0.saturating_add(decision.slice.0));
-        // Room was reserved when the CPU came up.
-        let _ = TIMERS.set(here, slice, end);
-    }
-    arm(here);
-}
-
-/// Sets the CPU's timer to its earliest deadline.
-pub fn arm(here: CpuId) {
-    let next = TIMERS.next_deadline(here);
-    time::arm((next != NEVER).then_some(next));
+    timers::set_slice_end(Nanos(now.0.saturating_add(decision.slice.0)));
 }
 
 /// Loads the vCPU that `unit` is.
@@ -86,37 +61,35 @@ fn load(unit: UnitId, now: Nanos) {
     if let Some(info) = vcpu.info.get() {
         crate::domain::clock::time_info().publish(info.time());
     }
+    vcpu.stop_polling(&domain);
     let state = vcpu.state.lock();
     let root = state.kernel_root;
     crate::domain::clock::write_runstate(&domain, &vcpu, root, now);
     machine::load(Arc::clone(&domain), Arc::clone(&vcpu), state);
 }
 
-/// Does what this CPU's due timers ask for.
-fn expire(here: CpuId, now: Nanos) {
-    while let Some((id, deadline)) = TIMERS.pop_expired(here, now) {
-        match id {
-            TimerId::Slice(_) => machine::raise(here, machine::WORK_RESCHEDULE),
-            TimerId::Singleshot(dom, vcpu) => with_vcpu(dom, vcpu, |domain, vcpu| {
-                domain.raise_virq(vcpu.id, Virq::TIMER);
-            }),
-            TimerId::Periodic(dom, vcpu) => with_vcpu(dom, vcpu, |domain, vcpu| {
-                domain.raise_virq(vcpu.id, Virq::TIMER);
-                vcpu.rearm_periodic(here, deadline);
-            }),
-            TimerId::Poll(dom, vcpu) => with_vcpu(dom, vcpu, |_, vcpu| {
-                if let Some(cpu) = SCHEDULER.wake(vcpu.unit, now) {
-                    machine::kick(cpu);
-                }
-            }),
-            TimerId::Watchdog(dom, _) => {
-                if let Some(domain) = registry::get(dom) {
-                    super::shutdown::domain(&domain, xen_abi::sched::SHUTDOWN_WATCHDOG);
-                }
+/// Does what this CPU's due timers ask for. `true`: its slice is over.
+fn expire(now: Nanos) -> bool {
+    let expired = timers::expire(now, |id, deadline| match id {
+        TimerId::Singleshot(dom, vcpu) => with_vcpu(dom, vcpu, |domain, vcpu| {
+            domain.raise_virq(vcpu.id, Virq::TIMER);
+        }),
+        TimerId::Periodic(dom, vcpu) => with_vcpu(dom, vcpu, |domain, vcpu| {
+            domain.raise_virq(vcpu.id, Virq::TIMER);
+            vcpu.rearm_periodic(deadline);
+        }),
+        TimerId::Poll(dom, vcpu) => with_vcpu(dom, vcpu, |_, vcpu| {
+            if let Some(cpu) = SCHEDULER.wake_poller(vcpu.unit, now) {
+                machine::kick(cpu);
+            }
+        }),
+        TimerId::Watchdog(dom, _) => {
+            if let Some(domain) = registry::get(dom) {
+                super::shutdown::domain(&domain, xen_abi::sched::SHUTDOWN_WATCHDOG);
             }
         }
-    }
-    arm(here);
+    });
+    expired.slice
 }
 
 fn with_vcpu(

@@ -479,5 +479,9 @@ pub fn entry_frame() -> *mut GuestRegs {
 #[must_use]
 pub fn physical_bits() -> u32 {
     let has_leaf = core::arch::x86_64::__cpuid(0x8000_0000).eax >= 0x8000_0008;
-    if has_leaf { core::arch::x86_64::__cpuid(0x8000_0008).eax & 0xff } else { 36 }
+    if has_leaf {
+        core::arch::x86_64::__cpuid(0x8000_0008).eax & 0xff
+    } else {
+        36
+    }
 }

@@ -1,0 +1,237 @@
+//! A vCPU's state from `vcpu_guest_context`, and back.
+//!
+//! What comes in is a guest's or a tool's word: addresses must be canonical, selectors
+//! get ring 3, descriptor pages and page-table roots must be such and are counted.
+//!
+//! Source: Xen `include/public/arch-x86/xen.h`, `struct vcpu_guest_context`.
+
+use super::{Domain, Vcpu, VcpuState};
+use crate::addr::{GuestVa, Mfn};
+use crate::arch::regs::GuestRegs;
+use crate::domain::vcpu::{Callback, TrapGate};
+use crate::hypercall::Error;
+use crate::mm::HostMm;
+use crate::pv_mm::{NEVER, Rights, Stop, demote, descriptors, promote};
+use core::sync::atomic::Ordering::{Relaxed, Release};
+use xen_abi::arch_x86::{
+    CpuUserRegs, TrapInfo, VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_I387_VALID, VGCF_IN_KERNEL,
+    VGCF_ONLINE, VGCF_SYSCALL_DISABLES_EVENTS, VcpuGuestContext,
+};
+
+/// `rflags`: always set; Intel SDM volume 1, section 3.4.3.
+const RFLAGS_ONE: u64 = 1 << 1;
+const RFLAGS_IF: u64 = 1 << 9;
+const RFLAGS_IOPL_SHIFT: u32 = 12;
+const RFLAGS_IOPL: u64 = 3 << RFLAGS_IOPL_SHIFT;
+/// NT, VM, VIF, VIP: never the guest's to set.
+const RFLAGS_NEVER: u64 = 1 << 14 | 1 << 17 | 1 << 19 | 1 << 20;
+const CR0_TS: u64 = 1 << 3;
+/// Entries of an LDT at most.
+const LDT_ENTRIES: u64 = 8192;
+/// Descriptors in a page.
+const PER_PAGE: u64 = 512;
+
+/// Gives a vCPU that does not run the state in `context`, and notes that it has one.
+/// With `VGCF_online` it is the caller's to bring it up.
+///
+/// # Errors
+/// `EINVAL`: not acceptable; nothing changed. `ENOMEM`.
+pub fn set(
+    domain: &Domain,
+    vcpu: &Vcpu,
+    state: &mut VcpuState,
+    context: &VcpuGuestContext,
+) -> Result<bool, Error> {
+    check(context)?;
+    let mm = crate::mm::host::get();
+    let taken = Taken::take(mm, domain, context)?;
+    taken.install(mm, state);
+    fill(state, context);
+    if vcpu.id.0 == 0 {
+        let known = 1 << xen_abi::xen::VMASST_TYPE_4GB_SEGMENTS
+            | 1 << xen_abi::xen::VMASST_TYPE_4GB_SEGMENTS_NOTIFY
+            | 1 << xen_abi::xen::VMASST_TYPE_WRITABLE_PAGETABLES
+            | 1 << xen_abi::xen::VMASST_TYPE_PAE_EXTENDED_CR3
+            | 1 << xen_abi::xen::VMASST_TYPE_ARCHITECTURAL_IOPL
+            | 1 << xen_abi::xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG
+            | 1 << xen_abi::xen::VMASST_TYPE_M2P_STRICT;
+        domain.assist.store(context.vm_assist & known, Relaxed);
+    }
+    vcpu.initialised.store(true, Release);
+    Ok(context.flags & VGCF_ONLINE != 0)
+}
+
+/// What can be said without looking anything up.
+fn check(c: &VcpuGuestContext) -> Result<(), Error> {
+    let canonical = [
+        c.user_regs.rip,
+        c.event_callback_eip,
+        c.failsafe_callback_eip,
+        c.syscall_callback_eip,
+        c.fs_base,
+        c.gs_base_kernel,
+        c.gs_base_user,
+    ];
+    let handlers = c.trap_ctxt.iter().map(|t| t.address);
+    let addresses = canonical.into_iter().chain(handlers);
+    let good = addresses.map(GuestVa).all(GuestVa::is_canonical)
+        && (c.ldt_ents == 0 || GuestVa(c.ldt_base).is_guest())
+        && c.ldt_base.is_multiple_of(4096)
+        && c.ldt_ents <= LDT_ENTRIES
+        && c.gdt_ents <= u64::from(descriptors::FIRST_RESERVED_ENTRY)
+        // In user mode it needs a user root to be in.
+        && (c.flags & VGCF_IN_KERNEL != 0 || c.ctrlreg[1] != 0);
+    if good { Ok(()) } else { Err(Error::Invalid) }
+}
+
+/// The counted references of a context.
+struct Taken {
+    gdt: [Option<Mfn>; 14],
+    gdt_entries: u16,
+    kernel_root: Option<Mfn>,
+    user_root: Option<Mfn>,
+}
+
+impl Taken {
+    /// Takes all of them, or none.
+    fn take(mm: &HostMm, domain: &Domain, c: &VcpuGuestContext) -> Result<Self, Error> {
+        let mut taken = Self {
+            gdt: [None; 14],
+            gdt_entries: c.gdt_ents as u16,
+            kernel_root: None,
+            user_root: None,
+        };
+        match taken.take_each(mm, domain, c) {
+            Ok(()) => Ok(taken),
+            Err(why) => {
+                taken.give_back(mm);
+                Err(why)
+            }
+        }
+    }
+
+    fn take_each(
+        &mut self,
+        mm: &HostMm,
+        domain: &Domain,
+        c: &VcpuGuestContext,
+    ) -> Result<(), Error> {
+        let pages = c.gdt_ents.div_ceil(PER_PAGE) as usize;
+        for (slot, raw) in self.gdt.iter_mut().zip(c.gdt_frames).take(pages) {
+            let mfn = Mfn::from_guest(raw).ok_or(Error::Invalid)?;
+            descriptors::acquire(mm, domain.id, mfn).map_err(|_| Error::Invalid)?;
+            *slot = Some(mfn);
+        }
+        self.kernel_root = Some(root(mm, domain, c.ctrlreg[3])?);
+        if c.ctrlreg[1] != 0 {
+            self.user_root = Some(root(mm, domain, c.ctrlreg[1])?);
+        }
+        Ok(())
+    }
+
+    /// Puts them in place of what `state` had.
+    fn install(self, mm: &HostMm, state: &mut VcpuState) {
+        let before = Self {
+            gdt: core::mem::replace(&mut state.gdt_frames, self.gdt),
+            gdt_entries: core::mem::replace(&mut state.gdt_entries, self.gdt_entries),
+            kernel_root: core::mem::replace(&mut state.kernel_root, self.kernel_root),
+            user_root: core::mem::replace(&mut state.user_root, self.user_root),
+        };
+        before.give_back(mm);
+    }
+
+    fn give_back(self, mm: &HostMm) {
+        for mfn in self.gdt.into_iter().flatten() {
+            descriptors::release(mm, mfn);
+        }
+        for mfn in [self.kernel_root, self.user_root].into_iter().flatten() {
+            // Told never to stop, it does not.
+            let _ = demote::release_table(mm, mfn, 4, NEVER);
+        }
+    }
+}
+
+/// A counted L4 from a control register's word (frame number in bits 12 and up).
+fn root(mm: &HostMm, domain: &Domain, word: u64) -> Result<Mfn, Error> {
+    let mfn = Mfn::from_guest(word >> 12).ok_or(Error::Invalid)?;
+    let rights = Rights::plain(domain.id);
+    match promote::acquire_table(mm, &rights, mfn, 4, NEVER) {
+        Ok(()) => Ok(mfn),
+        Err(Stop::Failed(_, Some(left)) | Stop::Interrupted(left)) => {
+            let _ = demote::release_table(mm, left.mfn, left.level, NEVER);
+            Err(Error::Invalid)
+        }
+        Err(Stop::Failed(_, None)) => Err(Error::Invalid),
+    }
+}
+
+/// Everything that needs no reference.
+fn fill(state: &mut VcpuState, c: &VcpuGuestContext) {
+    let kernel = c.flags & VGCF_IN_KERNEL != 0;
+    state.kernel_mode = kernel;
+    state.regs = registers(&c.user_regs);
+    state.iopl = (c.user_regs.rflags >> RFLAGS_IOPL_SHIFT & 3) as u8;
+    let u = &c.user_regs;
+    state.selectors = [u.ds, u.es, u.fs, u.gs];
+    for (gate, info) in state.traps.iter_mut().zip(&c.trap_ctxt) {
+        *gate = trap_gate(info);
+    }
+    state.event_callback = Callback {
+        address: c.event_callback_eip,
+        mask_events: true,
+    };
+    state.failsafe_callback = Callback {
+        address: c.failsafe_callback_eip,
+        mask_events: c.flags & VGCF_FAILSAFE_DISABLES_EVENTS != 0,
+    };
+    state.syscall_callback = Callback {
+        address: c.syscall_callback_eip,
+        mask_events: c.flags & VGCF_SYSCALL_DISABLES_EVENTS != 0,
+    };
+    state.kernel_sp = c.kernel_sp;
+    state.ldt_base = GuestVa(c.ldt_base);
+    state.ldt_entries = c.ldt_ents as u16;
+    state.task_switched = c.ctrlreg[0] & CR0_TS != 0;
+    state.fs_base = c.fs_base;
+    state.gs_base_kernel = c.gs_base_kernel;
+    state.gs_base_user = c.gs_base_user;
+    state.pending = None;
+    if c.flags & VGCF_I387_VALID != 0 {
+        state.fpu.set_legacy(&c.fpu_ctxt);
+    }
+}
+
+fn trap_gate(info: &TrapInfo) -> TrapGate {
+    TrapGate {
+        address: info.address,
+        cs: info.cs | 3,
+        flags: info.flags & 7,
+    }
+}
+
+fn registers(u: &CpuUserRegs) -> GuestRegs {
+    GuestRegs {
+        r15: u.r15,
+        r14: u.r14,
+        r13: u.r13,
+        r12: u.r12,
+        rbp: u.rbp,
+        rbx: u.rbx,
+        r11: u.r11,
+        r10: u.r10,
+        r9: u.r9,
+        r8: u.r8,
+        rax: u.rax,
+        rcx: u.rcx,
+        rdx: u.rdx,
+        rsi: u.rsi,
+        rdi: u.rdi,
+        error_code: 0,
+        vector: 0,
+        rip: u.rip,
+        cs: u64::from(u.cs | 3),
+        rflags: u.rflags & !(RFLAGS_IOPL | RFLAGS_NEVER) & 0x3f_ffff | RFLAGS_ONE | RFLAGS_IF,
+        rsp: u.rsp,
+        ss: u64::from(u.ss | 3),
+    }
+}

@@ -1,0 +1,75 @@
+//! A domain's watchdogs: it is shut down unless it arms them again in time.
+//!
+//! Locks: the slots at `Level::DomainLife`; a timer queue's is taken under it.
+
+use crate::addr::{DomId, Nanos};
+use crate::hypercall::Error;
+use crate::sync::{Level, Lock};
+use crate::time::timer_queue::{Timer, TimerId};
+use crate::time::timers;
+
+/// Watchdogs of a domain. Source: Xen 4.17, `NR_DOMAIN_WATCHDOG_TIMERS`.
+const COUNT: usize = 2;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Watchdogs {
+    in_use: Lock<[bool; COUNT]>,
+    timers: [Timer; COUNT],
+}
+
+impl Watchdogs {
+    /// Nothing armed.
+    #[must_use]
+    pub const fn new(domain: DomId) -> Self {
+        Self {
+            in_use: Lock::new(Level::DomainLife, [false; COUNT]),
+            timers: [
+                Timer::new(TimerId::Watchdog(domain, 0)),
+                Timer::new(TimerId::Watchdog(domain, 1)),
+            ],
+        }
+    }
+
+    /// `SCHEDOP_watchdog`: arms watchdog `id` (0: a free one, whose id is the answer)
+    /// for `seconds` from `now`, or stops it if that is 0.
+    ///
+    /// # Errors
+    /// `EINVAL`: no such watchdog, or nothing to stop. `ENOSPC`: none free.
+    pub fn arm(&self, id: u32, seconds: u32, now: Nanos) -> Result<u32, Error> {
+        let mut in_use = self.in_use.lock();
+        let (slot, reply) = match id {
+            0 if seconds == 0 => return Err(Error::Invalid),
+            0 => {
+                let free = in_use.iter().position(|used| !used);
+                let free = free.ok_or(Error::NoSpace)?;
+                (free, free as u32 + 1)
+            }
+            _ => {
+                let slot = id as usize - 1;
+                if !in_use.get(slot).copied().unwrap_or(false) {
+                    return Err(Error::Invalid);
+                }
+                (slot, 0)
+            }
+        };
+        let timer = &self.timers[slot];
+        if seconds == 0 {
+            timers::cancel(timer);
+        } else {
+            let end = now.0.saturating_add(u64::from(seconds) * 1_000_000_000);
+            timers::set(timer, Nanos(end)).map_err(|_| Error::NoMemory)?;
+        }
+        in_use[slot] = seconds != 0;
+        Ok(reply)
+    }
+
+    /// Stops all: the domain ends.
+    pub fn stop(&self) {
+        let mut in_use = self.in_use.lock();
+        for timer in &self.timers {
+            timers::cancel(timer);
+        }
+        *in_use = [false; COUNT];
+    }
+}
