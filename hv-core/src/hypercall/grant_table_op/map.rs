@@ -104,7 +104,8 @@ fn place(
     mfn: Mfn,
 ) -> Result<(), GrantError> {
     let slot = slot(call, op.host_addr, mapping.by_pte)?;
-    let mut flags = pte::P | pte::A | pte::D;
+    // Not marked accessed: so unmapping can see whether any TLB may have it.
+    let mut flags = pte::P;
     if mapping.application {
         flags |= pte::US;
     }

@@ -8,6 +8,7 @@ use crate::domain::Domain;
 use crate::grant::{GrantError, Handle, Mapping, Pages, Use};
 use crate::hypercall::{Call, Error, HypercallResult, Reply};
 use crate::mm;
+use crate::mm::pte;
 use crate::pv_mm::update;
 use alloc::sync::Arc;
 use core::mem::offset_of;
@@ -21,6 +22,8 @@ struct Gone {
     mfn: Mfn,
     host: bool,
     device: bool,
+    /// Some CPU has used it.
+    stale: bool,
 }
 
 /// Unmaps the `args[2]` elements at `args[1]`.
@@ -92,15 +95,14 @@ fn unmap_one(
             return Err(GrantError::General);
         }
         let host = mapping.host && op.host_addr != 0;
-        if host {
-            clear(call, &mapping, op.host_addr, mfn)?;
-        }
+        let stale = host && clear(call, &mapping, op.host_addr, mfn)?;
         Ok(Gone {
             granter,
             mapping,
             mfn,
             host,
             device: mapping.device && op.dev_bus_addr != 0,
+            stale,
         })
     });
     let (host, device) = cleared
@@ -110,12 +112,13 @@ fn unmap_one(
     cleared
 }
 
-/// Clears the page-table entry; the reference it held is the caller's now.
-fn clear(call: &Call<'_>, mapping: &Mapping, addr: u64, mfn: Mfn) -> Result<(), GrantError> {
+/// Clears the page-table entry; the reference it held is the caller's now. Whether any
+/// CPU has used the entry: only then can it be in a TLB.
+fn clear(call: &Call<'_>, mapping: &Mapping, addr: u64, mfn: Mfn) -> Result<bool, GrantError> {
     let slot = slot(call, addr, mapping.by_pte)?;
     let mm = mm::host::get();
     match update::clear_if_maps(mm, call.domain.id, slot, mfn, !mapping.readonly, 0) {
-        Ok(_) => Ok(()),
+        Ok(old) => Ok(old & pte::A != 0),
         Err(_) => Err(GrantError::General),
     }
 }
@@ -123,7 +126,7 @@ fn clear(call: &Call<'_>, mapping: &Mapping, addr: u64, mfn: Mfn) -> Result<(), 
 /// Once no TLB remembers the mappings, gives the frames back and tells the granters.
 fn finish(gone: &[Gone]) {
     let mm = mm::host::get();
-    if gone.iter().any(|g| g.host) {
+    if gone.iter().any(|g| g.stale) {
         mm.tlb.flush_since(mm.tlb.now(), CpuMask(u64::MAX));
     }
     for one in gone {
