@@ -12,6 +12,7 @@ use crate::arch::machine;
 use crate::arch::regs::GuestRegs;
 use crate::mm::shared_page::InfoSlot;
 use crate::pv_emul::CpuView;
+use crate::pv_mm::Unfinished;
 use crate::sched::UnitId;
 use crate::sync::{Level, Lock};
 use crate::time::timer_queue::{Timer, TimerId};
@@ -118,6 +119,8 @@ pub struct VcpuState {
     pub ldt_frames: [Option<Mfn>; 16],
     /// An NMI was delivered and its `iret` hypercall has not come yet.
     pub nmi_in_progress: bool,
+    /// Page-table work that was interrupted.
+    pub unfinished: Unfinished,
 }
 
 impl VcpuState {
@@ -158,6 +161,7 @@ impl VcpuState {
             ldt_entries: 0,
             ldt_frames: [None; 16],
             nmi_in_progress: false,
+            unfinished: Unfinished::new(),
         }
     }
 

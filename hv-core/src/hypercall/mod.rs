@@ -6,10 +6,15 @@ pub mod error;
 pub mod event_channel_op;
 pub mod grant_table_op;
 pub mod iret;
+mod mmu;
+pub mod mmu_update;
+pub mod mmuext_op;
 pub mod multicall;
 pub mod sched_op;
+pub mod set_gdt;
 pub mod table;
 pub mod timer;
+pub mod update_va_mapping;
 pub mod vcpu_op;
 
 pub use error::Error;

@@ -1,6 +1,9 @@
 //! The dispatch table: number, handler, and how much of the call there is.
 
-use super::{Call, Handler, event_channel_op, grant_table_op, multicall, sched_op, timer, vcpu_op};
+use super::{
+    Call, Handler, event_channel_op, grant_table_op, mmu_update, mmuext_op, multicall, sched_op,
+    set_gdt, timer, update_va_mapping, vcpu_op,
+};
 use core::sync::atomic::{AtomicU64, Ordering};
 use xen_abi::xen as abi;
 
@@ -30,6 +33,19 @@ pub static HANDLERS: [Option<Entry>; abi::NR_HYPERCALLS as usize] = table();
 const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
     let mut t: [Option<Entry>; abi::NR_HYPERCALLS as usize] = [None; abi::NR_HYPERCALLS as usize];
     t[abi::HYPERVISOR_MULTICALL as usize] = Some(done("multicall", multicall::multicall));
+    t[abi::HYPERVISOR_MMU_UPDATE as usize] = Some(done("mmu_update", mmu_update::mmu_update));
+    t[abi::HYPERVISOR_MMUEXT_OP as usize] = Some(done("mmuext_op", mmuext_op::mmuext_op));
+    t[abi::HYPERVISOR_UPDATE_VA_MAPPING as usize] = Some(done(
+        "update_va_mapping",
+        update_va_mapping::update_va_mapping,
+    ));
+    t[abi::HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN as usize] = Some(done(
+        "update_va_mapping_otherdomain",
+        update_va_mapping::update_va_mapping_otherdomain,
+    ));
+    t[abi::HYPERVISOR_SET_GDT as usize] = Some(done("set_gdt", set_gdt::set_gdt));
+    t[abi::HYPERVISOR_UPDATE_DESCRIPTOR as usize] =
+        Some(done("update_descriptor", set_gdt::update_descriptor));
     t[abi::HYPERVISOR_EVENT_CHANNEL_OP_COMPAT as usize] = Some(done(
         "event_channel_op_compat",
         event_channel_op::event_channel_op_compat,

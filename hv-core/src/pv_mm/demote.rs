@@ -93,8 +93,8 @@ fn take_apart_upper<M: FrameMem, T: Tlb>(
 }
 
 impl Unfinished {
-    /// Finishes taking apart what was interrupted. Call before each operation that
-    /// may leave something.
+    /// Finishes taking apart what was interrupted, and what was left by an operation
+    /// that will not be tried again. Call before each operation that may leave something.
     ///
     /// # Errors
     /// [`StillUnfinished`]: call again.
@@ -104,10 +104,20 @@ impl Unfinished {
         mm: &Mm<M, T>,
         preempt: Preempt<'_>,
     ) -> Result<(), StillUnfinished> {
-        match self.retiring {
-            None => Ok(()),
-            Some(_) => finish(&mut self.retiring, mm, preempt),
+        if self.is_empty() {
+            return Ok(());
         }
+        finish(&mut self.retiring, mm, preempt)?;
+        if self.retrying {
+            return Ok(());
+        }
+        finish(&mut self.resuming, mm, preempt)
+    }
+
+    /// Notes that the operation begun has ended, well or not.
+    #[inline]
+    pub fn settle(&mut self) {
+        self.retrying = false;
     }
 
     /// Finishes everything: the interrupted operation will not be tried again.
@@ -128,6 +138,7 @@ impl Unfinished {
     /// # Panics
     /// In debug builds, if [`Unfinished::ready`] was not called before the operation.
     pub fn resume_later<M: FrameMem, T: Tlb>(&mut self, mm: &Mm<M, T>, leftover: Leftover) {
+        self.retrying = true;
         match self.resuming {
             Some(old) if old == leftover => {
                 // A second reference to the same table: not the last one.

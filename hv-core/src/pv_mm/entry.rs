@@ -55,7 +55,7 @@ pub(super) fn acquire_l1<M: FrameMem, T: Tlb>(
 fn device_l1(rights: &Rights<'_>, mfn: Mfn, entry: u64) -> Result<u64, PtError> {
     // Who maps with another domain's frames may name device memory only as such.
     if rights.frames != rights.tables && rights.frames != DomId::IO {
-        return Err(PtError::FrameBusy);
+        return Err(PtError::NoIoAccess);
     }
     let access = rights.io.may_map(mfn).ok_or(PtError::NoIoAccess)?;
     let mut entry = entry;

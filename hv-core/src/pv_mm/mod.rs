@@ -195,11 +195,13 @@ pub const NEVER: Preempt<'static> = &|| false;
 ///
 /// At most two references: to a table being validated for the operation that will be
 /// tried again, and to one being taken apart. [`Unfinished::ready`] must succeed
-/// before the next operation starts.
+/// before the next operation starts, [`Unfinished::settle`] follows its end.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Unfinished {
     resuming: Option<Leftover>,
     retiring: Option<Leftover>,
+    /// The operation that left `resuming` will be tried again.
+    retrying: bool,
 }
 
 impl Unfinished {
@@ -209,6 +211,7 @@ impl Unfinished {
         Self {
             resuming: None,
             retiring: None,
+            retrying: false,
         }
     }
 
