@@ -19,6 +19,7 @@ use crate::arch::machine::UartPort;
 use crate::sync::{Level, Lock, Once};
 use core::fmt::{self, Write};
 use core::sync::atomic::AtomicU8;
+use heapless::Deque;
 use ring::Ring;
 use uart::Uart;
 
@@ -32,11 +33,15 @@ static CONSOLE: Lock<Console> = Lock::new(
     Console {
         uart: None,
         ring: Ring::new(&RING),
+        input: Deque::new(),
     },
 );
 
 /// The configuration in force, for whoever cannot wait for the lock.
 static CONFIG: Once<uart::Config> = Once::new();
+
+/// Bytes of input kept for dom0; what comes in beyond that stays in the UART.
+const INPUT_SIZE: usize = 1024;
 
 /// How often a dying CPU looks at the lock before it goes without.
 const PANIC_PATIENCE: u32 = 10_000_000;
@@ -44,9 +49,22 @@ const PANIC_PATIENCE: u32 = 10_000_000;
 struct Console {
     uart: Option<Uart<UartPort>>,
     ring: Ring,
+    /// What came in on the serial line and dom0 has not read yet.
+    input: Deque<u8, INPUT_SIZE>,
 }
 
 impl Console {
+    /// Moves what the serial line received to the queue.
+    fn receive(&mut self) {
+        let Some(uart) = &mut self.uart else { return };
+        while !self.input.is_full()
+            && let Some(byte) = uart.read()
+        {
+            // Room was just looked for.
+            let _ = self.input.push_back(byte);
+        }
+    }
+
     /// Bytes to the serial line only.
     fn transmit(&mut self, bytes: &[u8]) {
         if let Some(uart) = &mut self.uart {
@@ -73,7 +91,7 @@ pub fn init(config: Option<uart::Config>) -> bool {
         CONFIG.call_once(|| config);
         Some(uart)
     });
-    let Console { uart, ring } = &mut *console;
+    let Console { uart, ring, .. } = &mut *console;
     if let Some(uart) = uart {
         let mut text = [0; 128];
         let (mut count, mut next) = ring.read(0, &mut text);
@@ -94,10 +112,27 @@ pub fn guest_write(bytes: &[u8]) {
     CONSOLE.lock().transmit(bytes);
 }
 
+/// Takes what the serial line received and says whether there is something to read.
+/// The serial line's interrupt calls it.
+#[must_use]
+pub fn receive() -> bool {
+    let mut console = CONSOLE.lock();
+    console.receive();
+    !console.input.is_empty()
+}
+
 /// The next byte that came in on the serial line, if any.
 #[must_use]
 pub fn poll_input() -> Option<u8> {
-    CONSOLE.lock().uart.as_mut()?.read()
+    let mut console = CONSOLE.lock();
+    console.receive();
+    console.input.pop_front()
+}
+
+/// I/O ports of the serial line, which no domain may touch.
+#[must_use]
+pub fn ports() -> Option<core::ops::RangeInclusive<u16>> {
+    CONFIG.get().map(|c| c.port..=c.port + 7)
 }
 
 /// Whether the serial line raises its interrupt when a byte comes in. Answers the

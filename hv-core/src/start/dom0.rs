@@ -5,6 +5,7 @@ use super::boot_info::{BootInfo, Module};
 use super::options::Options;
 use crate::addr::{Mfn, PAGE_SHIFT, PAGE_SIZE};
 use crate::arch::machine;
+use crate::console;
 use crate::domain::notify::SCHEDULER;
 use crate::domain::{Domain, registry, rights};
 use crate::mm::{HostMm, frame_io, host};
@@ -137,6 +138,9 @@ fn device_frames() -> Vec<Range<u64>> {
 
 /// Makes the first vCPU runnable.
 fn start(domain: &Arc<Domain>) {
+    if let Some(ports) = console::ports() {
+        domain.io.ports.remove(ports);
+    }
     registry::insert(Arc::clone(domain));
     if let Some(first) = domain.vcpus().first()
         && let Some(cpu) = SCHEDULER.up(first.unit, crate::time::now())

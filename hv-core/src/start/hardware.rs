@@ -3,7 +3,7 @@
 
 use super::boot_info::BootInfo;
 use super::options::{ClockSource, Options};
-use crate::addr::{CpuId, Mfn};
+use crate::addr::{CpuId, DomId, Mfn};
 use crate::arch::FrameMem;
 use crate::arch::clock::Rates;
 use crate::arch::machine::features::Features;
@@ -126,4 +126,21 @@ pub fn start_cpus(
 /// Reports a started CPU: local APIC, TSC check, online.
 pub fn started(cpu: CpuId) {
     smp::started(cpu, &hardware().platform);
+}
+
+/// Has the serial line's interrupt come to the hypervisor itself.
+pub fn listen_to_console() {
+    let Some(isa) = crate::console::set_input_interrupt(true) else {
+        return;
+    };
+    let (gsi, signal) = hardware().platform.isa_irq(isa);
+    let to = irq::Binding {
+        domain: DomId::XEN,
+        pirq: gsi,
+    };
+    let bound = irq::setup_gsi(gsi, signal.level, signal.active_low)
+        .and_then(|()| irq::bind(gsi, to, CpuId(0)));
+    if let Err(why) = bound {
+        log::warn!("serial input will not be noticed: {why:?}");
+    }
 }

@@ -48,6 +48,7 @@ extern "C" fn on_own_stack() -> ! {
         Some(area::stack_top(cpu))
     };
     hardware::start_cpus(&mut stack, other_cpu);
+    hardware::listen_to_console();
     dom0::build(boot.info, &boot.options);
     trap::run_guests()
 }

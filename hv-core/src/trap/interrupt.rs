@@ -1,9 +1,21 @@
 //! Interrupts of this CPU. They come while a guest runs, while the CPU idles, or at a
 //! preemption point: never with a lock held.
 
+use crate::addr::{DomId, VcpuId};
 use crate::arch::{machine, vectors};
+use crate::console;
 use crate::domain::registry;
+use crate::event::Virq;
 use crate::irq;
+
+/// The serial line received something: dom0 reads it.
+fn console_input() {
+    if console::receive()
+        && let Some(dom0) = registry::get(DomId::DOM0)
+    {
+        dom0.raise_virq(VcpuId(0), Virq::CONSOLE);
+    }
+}
 
 /// Handles interrupt `vector`.
 pub fn handle(vector: u8) {
@@ -26,9 +38,10 @@ pub fn handle(vector: u8) {
         // What a masked 8259 still sends needs no answer.
         v if v < vectors::DEVICE_FIRST => {}
         v => {
-            if let Some(fired) = irq::on_vector(v)
-                && let Some(domain) = registry::get(fired.to.domain)
-            {
+            let Some(fired) = irq::on_vector(v) else { return };
+            if fired.to.domain == DomId::XEN {
+                console_input();
+            } else if let Some(domain) = registry::get(fired.to.domain) {
                 domain.raise_pirq(fired.to.pirq);
             }
         }
