@@ -11,6 +11,7 @@ pub mod msi;
 pub mod platform;
 pub mod regs;
 pub mod shootdown;
+pub mod smbios;
 pub mod symbols;
 pub mod vectors;
 

@@ -6,7 +6,7 @@ use super::options::{ClockSource, Options};
 use crate::addr::{CpuId, DomId, Mfn};
 use crate::arch::FrameMem;
 use crate::arch::clock::Rates;
-use crate::arch::machine::features::Features;
+use crate::arch::machine::features::{Features, set_protection};
 use crate::arch::machine::{acpi, apic, clock, cpus, ioapic, pci, power, smp};
 use crate::arch::platform::Platform;
 use crate::mm::early;
@@ -44,7 +44,8 @@ pub fn hardware() -> &'static Hardware {
 /// the early allocator hands over.
 pub fn discover(info: &BootInfo, options: &Options) -> &'static Hardware {
     let features = Features::detect();
-    log::info!("{features:x?}");
+    log::debug!("{features:x?}");
+    protect(&features, options);
     let mut platform = if options.acpi {
         acpi::read(info.rsdp_address())
     } else {
@@ -72,6 +73,18 @@ pub fn discover(info: &BootInfo, options: &Options) -> &'static Hardware {
         rates,
         low_frame: early::alloc_low(),
     })
+}
+
+/// Chooses SMEP and SMAP.
+fn protect(features: &Features, options: &Options) {
+    let smap = features.can_use_smap(acpi::qemu_release());
+    if features.smap && !smap && options.smap != Some(false) {
+        log::warn!("SMAP stays off: this QEMU may apply it to user mode's iretq (fixed in 8.0)");
+    }
+    set_protection(
+        features.smep && options.smep.unwrap_or(true),
+        smap && options.smap.unwrap_or(true),
+    );
 }
 
 /// Forgets what the command line says not to use.

@@ -11,6 +11,7 @@ use crate::arch::platform::{
     IoApicInfo, LocalNmi, McfgRegion, Override, Platform, PowerInfo, Processor, Register, Signal,
     find_s5, madt_entries_fit,
 };
+use crate::arch::smbios;
 use acpi::address::{AddressSpace, GenericAddress};
 use acpi::fadt::Fadt;
 use acpi::madt::{Madt, MadtEntry};
@@ -67,6 +68,18 @@ pub fn read(rsdp: Option<MachAddr>) -> Platform {
         platform.hpet = MachAddr::from_guest(hpet.base_address as u64).filter(|a| a.raw() != 0);
     }
     platform
+}
+
+/// QEMU's release, as the BIOS's SMBIOS tables tell.
+#[must_use]
+pub fn qemu_release() -> Option<(u32, u32)> {
+    let bytes = |at, len: u32| {
+        let start = map(at, u64::from(len))?;
+        // SAFETY: just mapped, for good; firmware leaves its tables alone.
+        Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), len as usize) })
+    };
+    let (at, len) = smbios::find_table(bytes(0xf_0000, 0x1_0000)?)?;
+    smbios::qemu_release(smbios::system_version(bytes(at, len.min(0x1_0000))?)?)
 }
 
 fn read_madt(tables: &AcpiTables<Handler>, platform: &mut Platform) {

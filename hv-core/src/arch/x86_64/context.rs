@@ -47,19 +47,12 @@ fn read_cr4() -> u64 {
 pub unsafe fn init_cpu() {
     let leaf1 = core::arch::x86_64::__cpuid(1);
     let has_xsave = leaf1.ecx >> 26 & 1 != 0;
-    let leaf7 = if core::arch::x86_64::__cpuid(0).eax >= 7 {
-        core::arch::x86_64::__cpuid_count(7, 0).ebx
-    } else {
-        0
-    };
     let mut cr4 = read_cr4();
     cr4 |= 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10; // PAE MCE OSFXSR OSXMMEXCPT
     if has_xsave {
         cr4 |= CR4_OSXSAVE;
     }
-    if leaf7 >> 7 & 1 != 0 {
-        cr4 |= 1 << 20; // SMEP
-    }
+    cr4 |= super::features::protection();
     // SAFETY: only bits the CPU has are set; NE, WP and MP suit the hypervisor, which
     // uses no FPU itself. EM and TS off: guests use the FPU directly.
     unsafe {

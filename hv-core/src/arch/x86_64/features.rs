@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "reads an MSR whose presence CPUID promises")]
 
 use core::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
+use core::sync::atomic::{AtomicU64, Ordering};
 use x86_64::registers::model_specific::Msr;
 
 /// Who made the CPU.
@@ -128,14 +129,31 @@ impl Features {
     }
 
     /// Whether CR4.SMAP can be set. QEMU before 8.0 reads the stack of a CPL 3 `iretq`
-    /// with supervisor rights, so that every guest dies of SMAP there; its version
-    /// cannot be asked for, hence never under its emulation. The hypervisor does not
-    /// dereference guest addresses (it walks guest tables and reads through the direct
-    /// map), so SMAP guards only against its own errors.
+    /// with supervisor rights, so that guests die of SMAP there; `qemu` is its release
+    /// as far as it is known. The hypervisor does not dereference guest addresses (it
+    /// walks guest tables and reads through the direct map), so SMAP guards only
+    /// against its own errors.
     #[must_use]
-    pub fn can_use_smap(&self) -> bool {
-        self.smap && self.hypervisor != Some(Hypervisor::Tcg)
+    pub fn can_use_smap(&self, qemu: Option<(u32, u32)>) -> bool {
+        let emulation_is_wrong =
+            self.hypervisor == Some(Hypervisor::Tcg) && qemu.is_none_or(|release| release < (8, 0));
+        self.smap && !emulation_is_wrong
     }
+}
+
+/// CR4 bits that keep the hypervisor from running or reading user pages.
+static PROTECTION: AtomicU64 = AtomicU64::new(0);
+
+/// Chooses the protections every CPU turns on (see [`protection`]).
+pub fn set_protection(smep: bool, smap: bool) {
+    let bits = u64::from(smep) << 20 | u64::from(smap) << 21;
+    PROTECTION.store(bits, Ordering::Relaxed);
+}
+
+/// The CR4 bits (SMEP, SMAP) chosen for all CPUs.
+#[must_use]
+pub fn protection() -> u64 {
+    PROTECTION.load(Ordering::Relaxed)
 }
 
 fn leaf(top: u32, number: u32) -> CpuidResult {
