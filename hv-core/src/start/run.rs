@@ -5,13 +5,14 @@ use super::boot_info::BootInfo;
 use super::options::Options;
 use super::{dom0, ground, hardware, power};
 use crate::addr::{CpuId, Mfn};
-use crate::arch::machine::{self, area};
+use crate::arch::machine::{self, area, isolation};
 use crate::domain::notify::SCHEDULER;
 use crate::mm::frame_alloc::Request;
 use crate::mm::{frame_io, host};
 use crate::sync::Once;
 use crate::time::timers;
 use crate::trap;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// What the boot CPU takes along onto its own stack.
 struct Boot {
@@ -49,8 +50,33 @@ extern "C" fn on_own_stack() -> ! {
     };
     hardware::start_cpus(&mut stack, other_cpu);
     hardware::listen_to_console();
+    isolate(&boot.options);
     dom0::build(boot.info, &boot.options);
+    READY.store(true, Ordering::Release);
+    isolation::arm();
     trap::run_guests()
+}
+
+/// Whether guests may run: the decision how is made.
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// Isolates guests from the hypervisor's memory if the CPU leaks it, or as the
+/// command line says (`xpti=`).
+fn isolate(options: &Options) {
+    let leaks = hardware::hardware().features.meltdown && options.spec_ctrl;
+    let wanted = |choice: Option<bool>| choice.unwrap_or(leaks);
+    // The tables are planted alike for every domain: one that asks is enough.
+    let on = wanted(options.xpti.dom0) || wanted(options.xpti.domu);
+    if on {
+        let mm = host::get();
+        for (n, entry) in isolation::enable(zeroed_frame).into_iter().enumerate() {
+            mm.set_hypervisor_slot(n, entry);
+        }
+    }
+    log::info!(
+        "page-table isolation (xpti): {}",
+        if on { "on" } else { "off" }
+    );
 }
 
 /// Any other CPU, on its own stack.
@@ -60,6 +86,10 @@ extern "C" fn other_cpu(cpu: CpuId) -> ! {
     unsafe { area::enter(cpu) };
     take_part(cpu);
     hardware::started(cpu);
+    while !READY.load(Ordering::Acquire) {
+        machine::relax();
+    }
+    isolation::arm();
     trap::run_guests()
 }
 

@@ -38,7 +38,9 @@ pub fn handle(vector: u8) {
         // What a masked 8259 still sends needs no answer.
         v if v < vectors::DEVICE_FIRST => {}
         v => {
-            let Some(fired) = irq::on_vector(v) else { return };
+            let Some(fired) = irq::on_vector(v) else {
+                return;
+            };
             if fired.to.domain == DomId::XEN {
                 console_input();
             } else if let Some(domain) = registry::get(fired.to.domain) {

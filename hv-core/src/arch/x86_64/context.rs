@@ -12,6 +12,7 @@
 use super::cpu_area::{self, page_va};
 use super::descriptors;
 use super::local::{Current, local};
+use super::tlb;
 use crate::addr::Mfn;
 use crate::arch::regs::GuestRegs;
 use crate::domain::{Domain, Vcpu, VcpuState};
@@ -400,6 +401,8 @@ pub fn load(domain: Arc<Domain>, vcpu: Arc<Vcpu>, state: Guard<'_, VcpuState>) -
     let mut state: Guard<'static, VcpuState> = unsafe { core::mem::transmute(state) };
     // Others must flush this CPU from before it sees the guest's tables.
     super::tlb::enter_guest_root();
+    // From here on this CPU answers flush requests; the load below is a flush.
+    tlb::enter_guest_root();
     load_vcpu_root(&state);
     load_gdt(&state);
     load_ldt(&state);
@@ -451,6 +454,7 @@ pub fn unload() -> Option<(Arc<Domain>, Arc<Vcpu>)> {
     save_fpu(state);
     // The guest's roots may be freed once nobody runs on them.
     host_map::load_idle_root();
+    tlb::leave_guest_root();
     super::tlb::leave_guest_root();
     let Current {
         state,

@@ -7,6 +7,7 @@ pub mod cpus;
 pub mod features;
 pub mod ioapic;
 pub mod irqchip;
+pub mod isolation;
 mod paging;
 pub mod pci;
 pub mod physical;
