@@ -19,6 +19,9 @@ use crate::grant::GrantError;
 use alloc::sync::Arc;
 use xen_abi::grant_table as abi;
 
+/// Bits of the sub-operation's number. Source: Xen 4.17's behaviour.
+const CMD_MASK: u32 = 0xfff;
+
 /// Elements done between two looks at what else this CPU has to do.
 const BATCH: u64 = 32;
 
@@ -31,7 +34,8 @@ pub fn grant_table_op(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     let [cmd, at, count, ..] = args;
     let at = GuestVa(at);
     let count = count as u32;
-    if count.cast_signed() < 0 {
+    // The command's high bits are for continuations that this version has none of.
+    if count.cast_signed() < 0 || cmd as u32 & !CMD_MASK != 0 {
         return Err(Error::Invalid);
     }
     match cmd as u32 {
