@@ -175,7 +175,7 @@ impl Policy {
         let zero = host.cpuid(0, 0);
         let vendor = vendor(zero);
         let max_extended = match host.cpuid(EXTENDED, 0).eax {
-            max if max < EXTENDED || max > EXTENDED + 0xffff => EXTENDED,
+            max if !(EXTENDED..=EXTENDED + 0xffff).contains(&max) => EXTENDED,
             max => max.min(if vendor == Vendor::Amd {
                 EXTENDED + 0x21
             } else {

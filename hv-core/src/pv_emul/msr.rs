@@ -40,8 +40,6 @@ const PSTATE_FIRST: u32 = 0xc001_0061;
 const PSTATE_LAST: u32 = 0xc001_006b;
 const DE_CFG: u32 = 0xc001_1029;
 
-/// PAT of the host: WB WT UC- UC WC WP UC UC. Guests adopt it.
-pub const PAT_VALUE: u64 = 0x0000_0501_0007_0406;
 /// Machine-check banks shown.
 const MC_BANKS: u32 = 2;
 /// MCG_CAP: [`MC_BANKS`] banks, CMCI and software error recovery (bits 10, 11, 24).
@@ -80,7 +78,7 @@ pub fn read(
         TSC_AUX if policy.has_tsc_aux() => (*cpu.tsc_aux).into(),
         TSC => m.tsc(),
         EFER => m.read_msr(EFER).ok_or(Refused)? & !EFER_SVME,
-        PAT => PAT_VALUE,
+        PAT => crate::arch::PAT,
         APIC_BASE => APIC_BASE_VALUE | if cpu.boot_vcpu { APIC_BASE_BSP } else { 0 },
         HYPERCALL_PAGE | MCG_STATUS => 0,
         MCG_CAP => MCG_CAP_VALUE,
