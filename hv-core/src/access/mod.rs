@@ -1,31 +1,158 @@
 //! May this caller do this to that domain? One function a question.
+//!
+//! Answers depend on roles alone, which a domain has from its creation. Knows no
+//! hypercalls; whoever asks chooses the error.
 
+use crate::addr::{DomId, Mfn};
 use crate::domain::Domain;
+use crate::pv_mm::IoAccess;
+use bitflags::bitflags;
 
-/// Opening and closing event ports: one's own, or as the control domain.
-#[must_use]
-pub fn may_open_ports_of(caller: &Domain, subject: &Domain) -> bool {
-    is_self_or_control(caller, subject)
+bitflags! {
+    /// What a domain is there for. A domain without any is a plain guest.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Roles: u8 {
+        /// Owns the devices: ports, interrupts, memory-mapped I/O, power.
+        const HARDWARE = 1 << 0;
+        /// Builds, changes and destroys other domains.
+        const CONTROL = 1 << 1;
+        /// Serves xenstore: is told of domains that come and go.
+        const XENSTORE = 1 << 2;
+        /// Serves devices to other domains.
+        const DRIVER = 1 << 3;
+    }
 }
 
-/// Looking at event ports.
-#[must_use]
-pub fn may_see_ports_of(caller: &Domain, subject: &Domain) -> bool {
-    is_self_or_control(caller, subject)
+impl Roles {
+    /// Those of dom0: all.
+    pub const DOM0: Self = Self::all();
 }
 
-/// Growing and measuring a grant table. (Using a grant needs the grant only.)
-#[must_use]
-pub fn may_size_grants_of(caller: &Domain, subject: &Domain) -> bool {
-    is_self_or_control(caller, subject)
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The domain.
+    pub id: DomId,
+    /// Its roles.
+    pub roles: Roles,
 }
 
-/// Binding a line of the host.
+impl Domain {
+    /// This domain as one who asks.
+    #[must_use]
+    #[inline]
+    pub fn subject(&self) -> Subject {
+        Subject {
+            id: self.id,
+            roles: if self.privileged {
+                Roles::DOM0
+            } else {
+                Roles::empty()
+            },
+        }
+    }
+}
+
+/// Whether it may manage `target`: map its memory, read and change its state. Nobody
+/// needs leave to manage itself.
+#[must_use]
+#[inline]
+pub fn may_control(who: &Subject, target: DomId) -> bool {
+    who.id == target || who.roles.contains(Roles::CONTROL)
+}
+
+/// Whether it may create domains and ask about and change the host (`sysctl`,
+/// scheduling, the hypervisor's log).
+#[must_use]
+pub fn may_control_host(who: &Subject) -> bool {
+    who.roles.contains(Roles::CONTROL)
+}
+
+/// Whether devices are its: interrupts, PCI, power, the date.
+#[must_use]
+pub fn may_hardware(who: &Subject) -> bool {
+    who.roles.contains(Roles::HARDWARE)
+}
+
+/// Whether it may read and write the serial line.
+#[must_use]
+pub fn may_use_console(who: &Subject) -> bool {
+    who.roles.contains(Roles::HARDWARE)
+}
+
+/// Whether it may bind virtual interrupt `virq` that the hypervisor raises once for
+/// the whole host.
+#[must_use]
+pub fn may_bind_global_virq(who: &Subject) -> bool {
+    who.roles
+        .intersects(Roles::HARDWARE | Roles::CONTROL | Roles::XENSTORE)
+}
+
+/// Whether it may open and close event ports of `target`: its own, or as tools.
+#[must_use]
+pub fn may_open_ports_of(caller: &Domain, target: &Domain) -> bool {
+    may_control(&caller.subject(), target.id)
+}
+
+/// Whether it may look at event ports of `target`.
+#[must_use]
+pub fn may_see_ports_of(caller: &Domain, target: &Domain) -> bool {
+    may_control(&caller.subject(), target.id)
+}
+
+/// Whether it may grow and measure the grant table of `target`. (Using a grant needs
+/// the grant only.)
+#[must_use]
+pub fn may_size_grants_of(caller: &Domain, target: &Domain) -> bool {
+    may_control(&caller.subject(), target.id)
+}
+
+/// Whether it may bind a line of the host.
 #[must_use]
 pub fn may_use_line(caller: &Domain, _line: u32) -> bool {
-    caller.privileged
+    may_hardware(&caller.subject())
 }
 
-fn is_self_or_control(caller: &Domain, subject: &Domain) -> bool {
-    caller.id == subject.id || caller.privileged
+/// How it may map device frame `mfn`, if at all.
+#[must_use]
+pub fn may_map_iomem(domain: &Domain, mfn: Mfn) -> Option<IoAccess> {
+    domain.rights().io.may_map(mfn)
+}
+
+/// Whether it was given all of `count` I/O ports from `first` on.
+#[must_use]
+pub fn may_port(domain: &Domain, first: u16, count: u16) -> bool {
+    domain.io.ports.contains(first, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOM0: Subject = Subject {
+        id: DomId(0),
+        roles: Roles::DOM0,
+    };
+    const GUEST: Subject = Subject {
+        id: DomId(5),
+        roles: Roles::empty(),
+    };
+    const DRIVER: Subject = Subject {
+        id: DomId(2),
+        roles: Roles::DRIVER.union(Roles::HARDWARE),
+    };
+
+    #[test]
+    fn control() {
+        assert!(may_control(&DOM0, DomId(5)) && may_control(&GUEST, DomId(5)));
+        assert!(!may_control(&GUEST, DomId(0)) && !may_control(&DRIVER, DomId(5)));
+        assert!(may_control_host(&DOM0) && !may_control_host(&DRIVER));
+    }
+
+    #[test]
+    fn hardware() {
+        assert!(may_hardware(&DOM0) && may_hardware(&DRIVER) && !may_hardware(&GUEST));
+        assert!(may_use_console(&DOM0) && !may_use_console(&GUEST));
+        assert!(may_bind_global_virq(&DOM0) && !may_bind_global_virq(&GUEST));
+    }
 }

@@ -188,6 +188,8 @@ nothing! {
     end_of_interrupt();
     /// Turns the machine off.
     power_off();
+    /// Enters an ACPI sleep state.
+    enter_sleep(u16, u16);
 }
 
 /// Functions that on the host answer what a machine without guests answers.
@@ -225,6 +227,12 @@ constant! {
     port_in(u16, u8) -> u32 = u32::MAX;
     /// Reads PCI configuration space.
     pci_read(u16, u16, u8) -> u32 = u32::MAX;
+    /// Reads a register of an I/O APIC.
+    io_apic_read(u64, u32) -> Option<u32> = None;
+    /// CPUs there are.
+    cpu_count() -> usize = 1;
+    /// What firmware calls a CPU.
+    cpu_ids(CpuId) -> Option<super::CpuIds> = None;
     /// Executes CPUID.
     cpuid(u32, u32) -> [u32; 4] = [0; 4];
 }

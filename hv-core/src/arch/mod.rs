@@ -33,6 +33,17 @@ pub const PAT: u64 = 0x0000_0501_0007_0406;
 use crate::addr::{CpuMask, GuestVa, Mfn};
 use core::sync::atomic::AtomicU64;
 
+/// A CPU's numbers and state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuIds {
+    /// Local APIC id.
+    pub apic: u32,
+    /// ACPI processor id.
+    pub acpi: u32,
+    /// Whether it runs.
+    pub online: bool,
+}
+
 /// Sees the contents of machine frames that are RAM.
 ///
 /// The caller has made sure that the frame is RAM (it has a frame-table entry).

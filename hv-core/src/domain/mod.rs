@@ -7,10 +7,12 @@ pub mod context;
 pub mod grants;
 pub mod notify;
 pub mod pages;
+pub mod pirq_eoi;
 pub mod ports;
 pub mod registry;
 pub mod rights;
 pub mod vcpu;
+pub mod wallclock;
 pub mod watchdog;
 
 pub use vcpu::{Vcpu, VcpuState};
@@ -24,6 +26,7 @@ use crate::sync::Once;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use pirq_eoi::PirqEoiMap;
 
 /// A domain: what its vCPUs share.
 #[derive(Debug)]
@@ -42,6 +45,10 @@ pub struct Domain {
     pub assist: AtomicU64,
     /// I/O ports.
     pub io: DomainIo,
+    /// Which physical interrupts it has to end.
+    pub pirq_eoi: PirqEoiMap,
+    /// Its UUID, low half first.
+    handle: [AtomicU64; 2],
     /// Its event channels.
     pub events: PortTable,
     /// Its grants.
@@ -86,6 +93,8 @@ impl Domain {
             shared: parts.shared,
             assist: AtomicU64::new(0),
             io: DomainIo::new(parts.privileged),
+            pirq_eoi: PirqEoiMap::new(),
+            handle: [const { AtomicU64::new(0) }; 2],
             events: parts.events,
             grants: parts.grants,
             pollers: AtomicU32::new(0),
@@ -130,6 +139,23 @@ impl Domain {
             u32::MAX => given,
             decided => decided,
         }
+    }
+
+    /// The UUID tools gave it, or zeros.
+    #[must_use]
+    pub fn handle(&self) -> [u8; 16] {
+        let mut all = [0; 16];
+        for (part, word) in all.chunks_exact_mut(8).zip(&self.handle) {
+            part.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        all
+    }
+
+    /// Sets its UUID.
+    pub fn set_handle(&self, handle: [u8; 16]) {
+        let value = u128::from_le_bytes(handle);
+        self.handle[0].store(value as u64, Ordering::Relaxed);
+        self.handle[1].store((value >> 64) as u64, Ordering::Relaxed);
     }
 
     /// Whether `vm_assist` type `bit` is on.

@@ -13,6 +13,12 @@ pub fn insert(domain: Arc<Domain>) {
     DOMAINS.lock().push(domain);
 }
 
+/// All domains there are now.
+#[must_use]
+pub fn all() -> Vec<Arc<Domain>> {
+    DOMAINS.lock().clone()
+}
+
 /// The domain numbered `id`.
 #[must_use]
 pub fn get(id: DomId) -> Option<Arc<Domain>> {

@@ -39,6 +39,8 @@ pub enum Error {
     NotSupported,
     /// Value out of range.
     Range,
+    /// There is nothing to answer.
+    NoData,
 }
 
 impl Error {
@@ -63,6 +65,7 @@ impl Error {
             Self::NoSpace => 28,
             Self::Range => 34,
             Self::NotImplemented => 38,
+            Self::NoData => 61,
             Self::NotSupported => 95,
             Self::NoBuffer => 105,
         }
@@ -135,6 +138,17 @@ impl From<crate::mm::AllocError> for Error {
         match error {
             E::OverLimit | E::NoMemory => Self::NoMemory,
             E::NoDomain => Self::NoDomain,
+        }
+    }
+}
+
+impl From<crate::pv_emul::debug::DebugError> for Error {
+    fn from(error: crate::pv_emul::debug::DebugError) -> Self {
+        use crate::pv_emul::debug::DebugError as E;
+        match error {
+            E::NoRegister => Self::NoDevice,
+            E::NotPermitted => Self::NotPermitted,
+            E::Invalid => Self::Invalid,
         }
     }
 }

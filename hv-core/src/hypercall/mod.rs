@@ -1,21 +1,33 @@
 //! Hypercalls: parse, check, commit. One file per hypercall; [`table`] is the
 //! dispatch table and the coverage document.
 
+pub mod callback_op;
+pub mod console_io;
+pub mod debugreg;
 pub mod descriptors;
 pub mod error;
 pub mod event_channel_op;
+pub mod fpu_taskswitch;
 pub mod grant_table_op;
 pub mod iret;
 mod mmu;
 pub mod mmu_update;
 pub mod mmuext_op;
 pub mod multicall;
+pub mod physdev_op;
+pub mod platform_op;
 pub mod sched_op;
 pub mod set_gdt;
+pub mod set_segment_base;
+pub mod set_trap_table;
+pub mod stack_switch;
 pub mod table;
 pub mod timer;
 pub mod update_va_mapping;
 pub mod vcpu_op;
+pub mod vm_assist;
+pub mod xen_version;
+pub mod xenpmu_op;
 
 pub use error::Error;
 

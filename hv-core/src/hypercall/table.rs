@@ -4,6 +4,10 @@ use super::{
     Call, Handler, event_channel_op, grant_table_op, mmu_update, mmuext_op, multicall, sched_op,
     set_gdt, timer, update_va_mapping, vcpu_op,
 };
+use super::{
+    callback_op, console_io, debugreg, fpu_taskswitch, physdev_op, platform_op, set_segment_base,
+    set_trap_table, stack_switch, vm_assist, xen_version, xenpmu_op,
+};
 use core::sync::atomic::{AtomicU64, Ordering};
 use xen_abi::xen as abi;
 
@@ -32,6 +36,34 @@ pub static HANDLERS: [Option<Entry>; abi::NR_HYPERCALLS as usize] = table();
 
 const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
     let mut t: [Option<Entry>; abi::NR_HYPERCALLS as usize] = [None; abi::NR_HYPERCALLS as usize];
+    t[abi::HYPERVISOR_SET_TRAP_TABLE as usize] =
+        Some(done("set_trap_table", set_trap_table::set_trap_table));
+    t[abi::HYPERVISOR_STACK_SWITCH as usize] =
+        Some(done("stack_switch", stack_switch::stack_switch));
+    t[abi::HYPERVISOR_SET_CALLBACKS as usize] =
+        Some(done("set_callbacks", callback_op::set_callbacks));
+    t[abi::HYPERVISOR_FPU_TASKSWITCH as usize] =
+        Some(done("fpu_taskswitch", fpu_taskswitch::fpu_taskswitch));
+    t[abi::HYPERVISOR_PLATFORM_OP as usize] = Some(partial(
+        "platform_op",
+        platform_op::platform_op,
+        "EFI, microcode, processor power data, hot-plug",
+    ));
+    t[abi::HYPERVISOR_SET_DEBUGREG as usize] = Some(done("set_debugreg", debugreg::set_debugreg));
+    t[abi::HYPERVISOR_GET_DEBUGREG as usize] = Some(done("get_debugreg", debugreg::get_debugreg));
+    t[abi::HYPERVISOR_XEN_VERSION as usize] = Some(done("xen_version", xen_version::xen_version));
+    t[abi::HYPERVISOR_CONSOLE_IO as usize] = Some(done("console_io", console_io::console_io));
+    t[abi::HYPERVISOR_VM_ASSIST as usize] = Some(done("vm_assist", vm_assist::vm_assist));
+    t[abi::HYPERVISOR_SET_SEGMENT_BASE as usize] =
+        Some(done("set_segment_base", set_segment_base::set_segment_base));
+    t[abi::HYPERVISOR_NMI_OP as usize] = Some(done("nmi_op", callback_op::nmi_op));
+    t[abi::HYPERVISOR_CALLBACK_OP as usize] = Some(done("callback_op", callback_op::callback_op));
+    t[abi::HYPERVISOR_PHYSDEV_OP as usize] = Some(partial(
+        "physdev_op",
+        physdev_op::physdev_op,
+        "devices for other domains, version 1 of the EOI map",
+    ));
+    t[abi::HYPERVISOR_XENPMU_OP as usize] = Some(done("xenpmu_op", xenpmu_op::xenpmu_op));
     t[abi::HYPERVISOR_MULTICALL as usize] = Some(done("multicall", multicall::multicall));
     t[abi::HYPERVISOR_MMU_UPDATE as usize] = Some(done("mmu_update", mmu_update::mmu_update));
     t[abi::HYPERVISOR_MMUEXT_OP as usize] = Some(done("mmuext_op", mmuext_op::mmuext_op));

@@ -543,7 +543,12 @@ mod tests {
         assert_eq!(entry, ENTRY & !2);
         assert_eq!(
             after.rflags,
-            0x202 | if 0x65_u8.count_ones().is_multiple_of(2) { 4 } else { 0 }
+            0x202
+                | if 0x65_u8.count_ones().is_multiple_of(2) {
+                    4
+                } else {
+                    0
+                }
         );
         // lock and %rax,(%rdi) with rax = 0
         let zero = GuestRegs { rax: 0, ..r };

@@ -2,7 +2,7 @@
 //! guest's memory.
 
 use super::bounce;
-use crate::addr::{GuestVa, Mfn};
+use crate::addr::{DomId, GuestVa, Mfn};
 use crate::arch::machine;
 use crate::hypercall::Call;
 use crate::mm::{HostGuestSpace, guest_space};
@@ -20,6 +20,8 @@ use core::sync::atomic::Ordering;
 
 /// The machine as emulation for one vCPU reaches it.
 struct Host {
+    /// Whose vCPU it is.
+    domain: DomId,
     /// The guest kernel's address space.
     kernel: HostGuestSpace,
     /// The address space that is loaded.
@@ -126,8 +128,7 @@ impl GuestFrames for Host {
 
     fn fill_hypercall_page(&mut self, frame: Mfn) -> Result<(), BadFrame> {
         let mm = crate::mm::host::get();
-        let owner = mm.frames.get(frame).ok_or(BadFrame)?.owner();
-        mm.get_writable(frame, owner).map_err(|_| BadFrame)?;
+        mm.get_writable(frame, self.domain).map_err(|_| BadFrame)?;
         crate::mm::frame_io::write(&mm.mem, frame, 0, &crate::domain::hypercall_page());
         mm.put_writable(frame);
         Ok(())
@@ -201,6 +202,7 @@ fn emulate(call: &mut Call<'_>, forced: bool) -> bool {
     };
     let Some(root) = root else { return false };
     let mut host = Host {
+        domain: call.domain.id,
         kernel: guest_space(kernel_root),
         current: guest_space(root),
     };

@@ -2,6 +2,7 @@
 
 use super::apic;
 use crate::addr::{CpuId, CpuMask, MAX_CPUS};
+use crate::arch::CpuIds;
 use crate::arch::platform::Platform;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -69,4 +70,14 @@ pub fn apic_id(cpu: CpuId) -> Option<u32> {
 pub fn acpi_id(cpu: CpuId) -> Option<u32> {
     let id = ACPI_IDS.get(usize::from(cpu.0))?.load(Ordering::Relaxed);
     (id != NONE).then_some(id)
+}
+
+/// A CPU's numbers and state; `None` if there is no such CPU.
+#[must_use]
+pub fn ids(cpu: CpuId) -> Option<CpuIds> {
+    Some(CpuIds {
+        apic: apic_id(cpu)?,
+        acpi: acpi_id(cpu)?,
+        online: online().contains(cpu),
+    })
 }

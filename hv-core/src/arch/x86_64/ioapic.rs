@@ -21,6 +21,7 @@ const MASKED: u32 = 1 << 16;
 
 struct IoApic {
     registers: Registers,
+    base: u64,
     id: u8,
     gsi_base: u32,
     /// Low halves of the entries, as written.
@@ -59,6 +60,7 @@ pub fn init(platform: &Platform) -> u32 {
         };
         let mut chip = IoApic {
             registers,
+            base: info.base.raw(),
             id: info.id,
             gsi_base: info.gsi_base,
             low: Vec::new(),
@@ -129,10 +131,9 @@ pub fn set_masked(gsi: u32, masked: bool) {
 /// Reads register `register` of the I/O APIC at physical address `base`, for a guest
 /// that asks who is there: only the id (0) and version (1) registers.
 #[must_use]
-pub fn read_for_guest(base: u64, register: u32, platform: &Platform) -> Option<u32> {
-    let info = platform.io_apics.iter().find(|i| i.base.raw() == base)?;
+pub fn read_for_guest(base: u64, register: u32) -> Option<u32> {
     let chips = IO_APICS.lock();
-    let chip = chips.iter().find(|c| c.gsi_base == info.gsi_base)?;
+    let chip = chips.iter().find(|c| c.base == base)?;
     match register {
         0 => Some(u32::from(chip.id) << 24),
         1 => Some(chip.read(VERSION)),

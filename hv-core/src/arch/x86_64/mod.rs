@@ -19,6 +19,8 @@ mod uart_port;
 
 pub use apic::{report_error as report_apic_error, start_timer, start_timer_at, stop_timer};
 pub use clock::{read_reference, tsc};
+pub use cpus::{count as cpu_count, ids as cpu_ids};
+pub use ioapic::read_for_guest as io_apic_read;
 pub use irqchip::end_of_interrupt;
 pub use pci::{pci_read, pci_write};
 pub use port::{port_in, port_out};
@@ -70,6 +72,11 @@ pub fn halt_forever() -> ! {
 /// Turns the machine off; returns only if that failed.
 pub fn power_off() {
     power::off();
+}
+
+/// Enters the sleep state dom0 found in its ACPI tables; returns only if that failed.
+pub fn enter_sleep(pm1a: u16, pm1b: u16) {
+    power::enter_sleep(pm1a, pm1b);
 }
 
 /// Resets the machine.

@@ -1,0 +1,36 @@
+//! The date all domains see: set by dom0, copied to every domain's shared page.
+//!
+//! Lock: one of level `Device` around the date, so that pages are written by one CPU
+//! at a time. A new domain is put into the registry first and then gets its copy
+//! ([`publish`]), so it misses no change.
+
+use super::{Domain, registry};
+use crate::sync::{Level, Lock};
+use crate::time;
+use crate::time::pvclock::{WallClock, WallClockArea};
+
+/// `None`: as the battery clock had it.
+static DATE: Lock<Option<WallClock>> = Lock::new(Level::Device, None);
+
+/// Sets the date and tells every domain.
+pub fn set(clock: WallClock) {
+    let domains = registry::all();
+    let mut date = DATE.lock();
+    *date = Some(clock);
+    for domain in domains {
+        clock.publish(&WallClockArea::of(&domain.shared));
+    }
+}
+
+/// Writes the date into a domain's shared page.
+pub fn publish(domain: &Domain) {
+    let date = DATE.lock();
+    let clock = date.unwrap_or_else(|| {
+        let unix = time::unix_at_start();
+        WallClock {
+            seconds: unix / 1_000_000_000,
+            nanos: (unix % 1_000_000_000) as u32,
+        }
+    });
+    clock.publish(&WallClockArea::of(&domain.shared));
+}
