@@ -2,6 +2,7 @@
 
 mod boot;
 mod calls;
+mod fifo;
 mod mmu;
 mod pin;
 
@@ -62,4 +63,8 @@ pub const ALL: &[Case] = &[
     case("mmuext-clear-and-copy", pin::clear_and_copy),
     case("mmuext-ldt", pin::ldt),
     case("mmuext-done-count", pin::done_count),
+    case("fifo-arguments", fifo::arguments),
+    case("fifo-queues", fifo::queues),
+    case("fifo-scribbles", fifo::scribbles),
+    case("fifo-early", fifo::early),
 ];
