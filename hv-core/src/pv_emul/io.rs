@@ -1,7 +1,7 @@
 //! I/O ports: what a domain reaches, and what stands in for the rest.
 //!
 //! First comes the vCPU's own permission (virtual IOPL or I/O bitmap, see
-//! [`super::execute`]): without it the guest gets #GP. Then the domain's: a port it
+//! [`super::execute()`]): without it the guest gets #GP. Then the domain's: a port it
 //! was not given reads as ones, and writes to it are dropped.
 //!
 //! Some ports are the hypervisor's even where the hardware domain is concerned:

@@ -2,12 +2,12 @@
 //!
 //! A guest kernel runs at CPL 3, so its privileged instructions fault. Kernels avoid
 //! most of them; the rest is decoded here ([`decode`]) and given its effect
-//! ([`execute`]) on a [`CpuView`]. A second decoder ([`store`]) turns a faulting store
+//! ([`execute()`]) on a [`CpuView`]. A second decoder ([`store`]) turns a faulting store
 //! to a page table into one checked update.
 //!
 //! The room knows neither domains nor page tables: state comes in as a view, hardware
-//! and guest memory through the traits of [`seam`]. No lock is held when a seam is
-//! called, except the one around [`io::IoState`] where its documentation says so.
+//! and guest memory through the traits of [`seam`]. Lock: one of level `Device`, in
+//! [`io`], around the two port accesses that read or write the battery clock.
 
 pub mod control;
 pub mod cpuid;
