@@ -235,3 +235,63 @@ fn registers(u: &CpuUserRegs) -> GuestRegs {
         ss: u64::from(u.ss | 3),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::boxed::Box;
+    use zerocopy::FromZeros;
+
+    fn started() -> Box<VcpuGuestContext> {
+        let mut c = VcpuGuestContext::new_box_zeroed().unwrap();
+        c.flags = VGCF_IN_KERNEL;
+        c.user_regs.rip = 0xffff_ffff_8100_0000;
+        c.user_regs.cs = 0x10;
+        c.user_regs.ss = 0x18;
+        c.user_regs.rflags = 0x1000;
+        c
+    }
+
+    #[test]
+    fn a_linux_secondary_vcpu_is_accepted() {
+        let c = started();
+        assert_eq!(check(&c), Ok(()));
+        let mut state = VcpuState::new();
+        fill(&mut state, &c);
+        assert!(state.kernel_mode);
+        assert_eq!((state.regs.cs, state.regs.ss), (0x13, 0x1b));
+        assert_eq!(state.regs.rflags, 0x202);
+        assert_eq!(state.iopl, 1);
+        assert!(state.event_callback.mask_events && !state.syscall_callback.mask_events);
+    }
+
+    #[test]
+    fn what_a_cpu_could_not_load_is_refused() {
+        let bad: [fn(&mut VcpuGuestContext); 9] = [
+            |c| c.user_regs.rip = 1 << 63,
+            |c| c.trap_ctxt[255].address = 1 << 48,
+            |c| c.gs_base_user = 1 << 47,
+            |c| c.flags = 0,
+            |c| c.ldt_ents = LDT_ENTRIES + 1,
+            |c| c.ldt_base = 8,
+            |c| (c.ldt_ents, c.ldt_base) = (1, crate::addr::HYPERVISOR_START),
+            |c| c.gdt_ents = u64::MAX,
+            |c| c.gdt_ents = 14 * 512 + 1,
+        ];
+        for spoil in bad {
+            let mut c = started();
+            spoil(&mut c);
+            assert_eq!(check(&c), Err(Error::Invalid));
+        }
+    }
+
+    #[test]
+    fn flags_a_guest_may_not_set_are_dropped() {
+        let mut c = started();
+        c.user_regs.rflags = u64::MAX;
+        let flags = registers(&c.user_regs).rflags;
+        assert_eq!(flags & (RFLAGS_NEVER | RFLAGS_IOPL), 0);
+        assert_eq!(flags & !0x3f_ffff, 0);
+        assert_eq!(flags & (RFLAGS_IF | RFLAGS_ONE), RFLAGS_IF | RFLAGS_ONE);
+    }
+}

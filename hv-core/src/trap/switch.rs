@@ -11,6 +11,7 @@ use crate::sched::UnitId;
 use crate::time::timer_queue::TimerId;
 use crate::time::{self, timers};
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
 /// Does this CPU's pending work and comes back with a vCPU loaded that may run;
 /// waits for one if need be.
@@ -41,16 +42,27 @@ fn schedule(here: CpuId, loaded: Option<UnitId>, now: Nanos) {
         machine::kick(cpu);
     }
     if decision.next != loaded {
-        if let Some((_, vcpu)) = machine::unload()
-            && let Some(cpu) = SCHEDULER.switched_out(vcpu.unit, now)
-        {
-            machine::kick(cpu);
+        if let Some((domain, vcpu)) = machine::unload() {
+            tell_runstate(&domain, &vcpu, now);
+            if let Some(cpu) = SCHEDULER.switched_out(vcpu.unit, now) {
+                machine::kick(cpu);
+            }
         }
         if let Some(unit) = decision.next {
             load(unit, now);
         }
     }
     timers::set_slice_end(Nanos(now.0.saturating_add(decision.slice.0)));
+}
+
+/// Writes the run state of a vCPU that has left the CPU: the others look whether it was
+/// preempted.
+fn tell_runstate(domain: &Domain, vcpu: &Vcpu, now: Nanos) {
+    if vcpu.runstate_area.load(Ordering::Relaxed) != 0 {
+        // Nobody else runs it before `switched_out`.
+        let root = vcpu.state.lock().kernel_root;
+        crate::domain::clock::write_runstate(domain, vcpu, root, now);
+    }
 }
 
 /// Loads the vCPU that `unit` is.
