@@ -122,7 +122,7 @@ pub trait GuestFrames {
     fn fill_hypercall_page(&mut self, frame: Mfn) -> Result<(), BadFrame>;
 }
 
-/// Everything [`super::execute`] may reach.
+/// Everything [`super::execute()`] may reach.
 pub trait Machine:
     HostPorts + PciConfig + HostMsrs + HostCpuid + Processor + GuestBytes + GuestFrames
 {

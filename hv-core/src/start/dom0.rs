@@ -142,6 +142,7 @@ fn start(domain: &Arc<Domain>) {
         domain.io.ports.remove(ports);
     }
     registry::insert(Arc::clone(domain));
+    crate::domain::wallclock::publish(domain);
     if let Some(first) = domain.vcpus().first()
         && let Some(cpu) = SCHEDULER.up(first.unit, crate::time::now())
     {

@@ -79,6 +79,7 @@ fn greet(info: &BootInfo) {
         info.image.machine.start,
         info.image.machine.end
     );
+    crate::hypercall::xen_version::set_command_line(&info.command_line);
     log::info!("Command line: {}", info.command_line);
     for r in info.memory_map.regions() {
         log::info!(" {:016x}-{:016x} {:?}", r.start, r.end(), r.kind);
