@@ -70,7 +70,7 @@ pub fn prepare(info: &BootInfo) -> Options {
 }
 
 /// Says what we are and what we were given.
-fn greet(info: &BootInfo) {
+fn greet(info: &'static BootInfo) {
     log::info!("Oxen {}", env!("CARGO_PKG_VERSION"));
     log::info!(
         "Loaded by {} ({:?}) at {:#x}-{:#x}",
