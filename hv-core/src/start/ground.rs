@@ -25,7 +25,7 @@ const FIRST_HEAP: u64 = 256 << 10;
 /// # Panics
 /// If there is no memory to speak of.
 #[must_use]
-pub fn prepare(info: &BootInfo) -> Options {
+pub fn prepare(info: &'static BootInfo) -> Options {
     let options = Options::parse(&info.command_line);
     console::set_thresholds(options.log, options.guest_log);
     console::init(options.console.map(|port| options.com[port]));
