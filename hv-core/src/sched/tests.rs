@@ -169,7 +169,7 @@ impl Sim {
 }
 
 fn secs() -> u64 {
-    if cfg!(miri) { 1 } else { 20 }
+    if cfg!(miri) { 1 } else { 6 }
 }
 
 #[track_caller]
@@ -521,7 +521,7 @@ impl Chaos {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 4 } else { 300 },
+        cases: if cfg!(miri) { 4 } else { 120 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -576,7 +576,7 @@ proptest! {
 #[test]
 fn wake_and_block_race_on_two_threads() {
     use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
-    let rounds: u64 = if cfg!(miri) { 20 } else { 20_000 };
+    let rounds: u64 = if cfg!(miri) { 20 } else { 3_000 };
     let sim = {
         let mut sim = Sim::new(1);
         let g = sim.group(256, 0);
@@ -697,7 +697,9 @@ fn four_cpus_at_once() {
                 }
                 let now = Nanos(clock.load(SeqCst));
                 for (n, count) in paused.iter().enumerate() {
-                    (0..*count).for_each(|_| drop(s.unpause(units[n], now).unwrap()));
+                    for _ in 0..*count {
+                        s.unpause(units[n], now).unwrap();
+                    }
                 }
                 ready.fetch_add(1, SeqCst);
                 // Now everything may run everywhere, and must.

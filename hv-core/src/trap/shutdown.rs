@@ -1,8 +1,10 @@
 //! The end of a domain: dom0's is the machine's.
 
+use crate::addr::{DomId, VcpuId};
 use crate::arch::machine;
-use crate::domain::Domain;
 use crate::domain::notify::SCHEDULER;
+use crate::domain::{Domain, registry};
+use crate::event::Virq;
 use crate::start::power;
 use core::sync::atomic::Ordering;
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_WATCHDOG};
@@ -36,5 +38,12 @@ pub fn domain(domain: &Domain, reason: u32) {
         if let Ok(Some(cpu)) = SCHEDULER.pause(vcpu.unit, now) {
             machine::kick(cpu);
         }
+    }
+    domain.watchdogs.stop();
+    if !domain.privileged
+        && let Some(dom0) = registry::get(DomId::DOM0)
+    {
+        // The toolstack looks what happened.
+        dom0.raise_virq(VcpuId(0), Virq::DOM_EXC);
     }
 }
