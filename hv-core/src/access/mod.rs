@@ -107,6 +107,18 @@ pub fn may_size_grants_of(caller: &Domain, target: &Domain) -> bool {
     may_control(&caller.subject(), target.id)
 }
 
+/// Whether it may look at how much memory `target` has.
+#[must_use]
+pub fn may_see_memory_of(caller: &Domain, target: &Domain) -> bool {
+    may_control(&caller.subject(), target.id)
+}
+
+/// Whether it may give `target` memory, or take it.
+#[must_use]
+pub fn may_adjust_memory_of(caller: &Domain, target: &Domain) -> bool {
+    may_control(&caller.subject(), target.id)
+}
+
 /// Whether it may bind a line of the host.
 #[must_use]
 pub fn may_use_line(caller: &Domain, _line: u32) -> bool {

@@ -22,9 +22,10 @@ use crate::event::PortTable;
 use crate::grant::GrantTable;
 use crate::mm::shared_page::SharedPage;
 use crate::pv_emul::io::DomainIo;
-use crate::sync::Once;
+use crate::sync::{Level, Lock, Once};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pirq_eoi::PirqEoiMap;
 
@@ -53,6 +54,8 @@ pub struct Domain {
     pub events: PortTable,
     /// Its grants.
     pub grants: GrantTable,
+    /// Memory map its toolstack gave it; empty: none.
+    pub memory_map: Lock<Vec<xen_abi::memory::E820Entry>>,
     /// vCPUs blocked in a poll.
     pub pollers: AtomicU32,
     /// Why it shut down; `u32::MAX`: it did not.
@@ -97,6 +100,7 @@ impl Domain {
             handle: [const { AtomicU64::new(0) }; 2],
             events: parts.events,
             grants: parts.grants,
+            memory_map: Lock::new(Level::DomainPages, Vec::new()),
             pollers: AtomicU32::new(0),
             shutdown: AtomicU32::new(u32::MAX),
             shutdown_code: AtomicU32::new(u32::MAX),

@@ -1,8 +1,8 @@
 //! The dispatch table: number, handler, and how much of the call there is.
 
 use super::{
-    Call, Handler, event_channel_op, grant_table_op, mmu_update, mmuext_op, multicall, sched_op,
-    set_gdt, timer, update_va_mapping, vcpu_op,
+    Call, Handler, event_channel_op, grant_table_op, memory_op, mmu_update, mmuext_op, multicall,
+    sched_op, set_gdt, timer, update_va_mapping, vcpu_op,
 };
 use super::{
     callback_op, console_io, debugreg, fpu_taskswitch, physdev_op, platform_op, set_segment_base,
@@ -74,6 +74,11 @@ const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
     t[abi::HYPERVISOR_UPDATE_VA_MAPPING_OTHERDOMAIN as usize] = Some(done(
         "update_va_mapping_otherdomain",
         update_va_mapping::update_va_mapping_otherdomain,
+    ));
+    t[abi::HYPERVISOR_MEMORY_OP as usize] = Some(partial(
+        "memory_op",
+        memory_op::memory_op,
+        "machphys_mfn_list, acquire_resource",
     ));
     t[abi::HYPERVISOR_SET_GDT as usize] = Some(done("set_gdt", set_gdt::set_gdt));
     t[abi::HYPERVISOR_UPDATE_DESCRIPTOR as usize] =

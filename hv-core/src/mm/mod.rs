@@ -254,6 +254,22 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
         })
     }
 
+    /// As [`Self::alloc_for`], for frames that replace stolen ones: those still count, so
+    /// the limit does not apply until they are freed.
+    ///
+    /// # Errors
+    /// See [`AllocError`].
+    pub fn alloc_in_exchange(&self, owner: DomId, request: Request) -> Result<Mfn, AllocError> {
+        let account = self.accounts.get(owner).ok_or(AllocError::NoDomain)?;
+        let word = CountWord::used(owner, 1, true, false);
+        let block = self
+            .alloc
+            .alloc_block(&self.frames, &self.mem, &self.tlb, request, word)
+            .ok_or(AllocError::NoMemory)?;
+        account.charge_always(1 << request.order);
+        Ok(block)
+    }
+
     /// Frames claimed by domains and not yet taken.
     #[must_use]
     pub fn claimed(&self) -> u64 {

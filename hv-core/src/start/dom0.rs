@@ -29,6 +29,7 @@ pub fn build(info: &BootInfo, options: &Options) {
         device_frames(),
         1 << (machine::physical_bits() - PAGE_SHIFT),
     );
+    crate::hypercall::memory_op::maps::set_machine(&info.memory_map, &device_frames());
     match try_build(info, options) {
         Ok(domain) => start(&domain),
         Err(why) => {
