@@ -1,7 +1,8 @@
 //! Exceptions and event upcalls.
 //!
 //! [`attempt`] runs code that may fault and reports the exception instead of returning to it.
-//! Anything else that arrives goes to the hook ([`set_hook`]) or ends the domain.
+//! Everything that arrives goes to the hook first ([`set_hook`]). Events that it leaves are
+//! dropped; an exception outside an attempt ends the domain.
 
 use crate::boot::shutdown;
 use crate::hypercall::{address_of, call, call_with};
@@ -238,13 +239,19 @@ extern "C" fn handle(frame: &mut Frame) {
             return;
         }
     }
+    if frame.vector == EVENT {
+        // Nobody waits for it.
+        crate::shared::take_upcall();
+        return;
+    }
     let rsp = ATTEMPT_RSP.load(Ordering::Relaxed);
     if rsp != 0 {
         // SAFETY: see `LastFrame`.
         unsafe { *LAST.0.get() = *frame };
         frame.rip = attempt_trapped as *const () as u64;
         frame.rsp = rsp;
-        // Back to the kernel, wherever it happened; the event mask as it was.
+        // Back to the kernel, wherever it happened; of the flags only the event mask stays.
+        frame.rflags = frame.rflags & 0x200 | 2;
         frame.cs = u64::from(FLAT_KERNEL_CS) & !3;
         frame.ss = 0xe02b;
         return;

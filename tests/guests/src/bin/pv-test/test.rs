@@ -2,7 +2,7 @@
 
 use core::fmt::LowerHex;
 use core::panic::Location;
-use test_guests::{boot, println, trap};
+use test_guests::{boot, println, shared, trap};
 use xen_abi::sched::SHUTDOWN_POWEROFF;
 
 /// A question to the hypervisor.
@@ -105,6 +105,7 @@ pub fn run(cases: &[Case]) -> ! {
             name: case.name,
             failed: false,
         };
+        shared::set_upcall_mask(1);
         (case.run)(&mut test);
         trap::set_hook(None);
         if test.failed {
