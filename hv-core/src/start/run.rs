@@ -3,7 +3,7 @@
 
 use super::boot_info::BootInfo;
 use super::options::Options;
-use super::{dom0, ground, hardware, power};
+use super::{dom0, ground, hardware, panic, power};
 use crate::addr::{CpuId, Mfn};
 use crate::arch::machine::{self, area, isolation};
 use crate::domain::notify::SCHEDULER;
@@ -30,6 +30,10 @@ const TIMERS_PER_CPU: usize = 64;
 pub fn main(info: &'static BootInfo) -> ! {
     let options = ground::prepare(info);
     power::configure(options.no_reboot);
+    panic::set_hooks(panic::Hooks {
+        stop_others: machine::stop_others,
+        describe: machine::describe_current,
+    });
     hardware::discover(info, &options);
     host::init(&info.memory_map);
     BOOT.call_once(|| Boot { info, options });

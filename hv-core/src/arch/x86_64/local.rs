@@ -209,3 +209,17 @@ pub fn wait_for_interrupt() {
     // Handlers run on this stack and come back; see `trap::host_trap`.
     unsafe { core::arch::asm!("sti", "hlt", "cli", options(nostack)) };
 }
+
+/// Says which vCPU this CPU runs, for a dying hypervisor's report.
+pub fn describe_current(out: &mut dyn core::fmt::Write) {
+    if entry_data().is_none() {
+        return;
+    }
+    // SAFETY: looks only; whoever held the loan of the vCPU does not go on.
+    let current = unsafe { &*local().current.get() };
+    // The report's writer takes everything.
+    let _ = match current {
+        Some(c) => writeln!(out, "domain {} vCPU {}", c.domain.id.0, c.vcpu.id.0),
+        None => writeln!(out, "no vCPU"),
+    };
+}
