@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::setup::{self, Need};
-use crate::{paths, process, symbols};
+use crate::{initramfs, paths, process, symbols};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -50,13 +50,22 @@ pub fn hypervisor(debug: bool) -> Result<PathBuf> {
         .join(setup::BARE_METAL)
         .join(profile)
         .join("oxen");
-    let file = paths::cache()?.join("oxen.elf");
+    let cache = paths::cache()?;
     let linked =
         std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     let image = symbols::finish(&linked).with_context(|| built.display().to_string())?;
-    std::fs::write(&file, image).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(file)
+    ensure!(
+        debug || image.len() <= MOST_BYTES,
+        "the hypervisor has {} bytes, more than {MOST_BYTES}",
+        image.len()
+    );
+    // With all its symbols, for GDB.
+    initramfs::write(&cache.join("oxen.debug"), &linked)?;
+    initramfs::write(&cache.join("oxen.elf"), &image)
 }
+
+/// Largest file, without debug information.
+const MOST_BYTES: usize = 1 << 20;
 
 /// Compiles the program for dom0's initramfs, linked statically; returns its file.
 ///

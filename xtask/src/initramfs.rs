@@ -161,8 +161,11 @@ fn add_modules(archive: &mut Archive, kernel: &Kernel) -> Result<()> {
     Ok(())
 }
 
-/// Replaces a file at once, so that a parallel run never reads half of it.
-fn write(file: &Path, bytes: &[u8]) -> Result<PathBuf> {
+/// Replaces a file at once, so that a parallel run never reads half of it; returns its path.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(file: &Path, bytes: &[u8]) -> Result<PathBuf> {
     let part = file.with_extension(format!("part{}", std::process::id()));
     std::fs::write(&part, bytes)
         .and_then(|()| std::fs::rename(&part, file))

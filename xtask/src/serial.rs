@@ -38,6 +38,9 @@ pub struct Outcome {
 /// Time a machine has for powering off after its script.
 const POWER_OFF: Duration = Duration::from_secs(30);
 
+/// Time for the rest of the console of a machine that has stopped.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
 /// Runs a machine to its end, or to the timeout, and watches its console.
 ///
 /// # Errors
@@ -85,7 +88,7 @@ pub fn watch(
                 deadline = Instant::now() + POWER_OFF;
             }
             // Real Xen halts the machine for a kernel that cannot power it off.
-            _ if outcome.status.is_some() && line.contains("Hardware Dom0 halted") => break,
+            _ if line.contains("Hardware Dom0 halted") => deadline = Instant::now() + LAST_WORDS,
             _ if in_script => {
                 observer(Event::Script(&line));
                 outcome.script.push(line.clone());

@@ -63,7 +63,6 @@ impl Report {
         }
     }
 
-    #[expect(dead_code, reason = "for the PV test kernels, soon")]
     /// Notes a verdict that came with others from one machine.
     pub fn verdict(&mut self, name: &str, outcome: Result<(), String>) {
         match outcome {
