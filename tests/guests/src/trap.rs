@@ -160,7 +160,7 @@ attempt_enter:
     push r13
     push r14
     push r15
-    sub rsp, 8
+    push [rip + {attempt_rsp}]
     mov [rip + {attempt_rsp}], rsp
     mov rax, rdi
     mov rdi, rsi
@@ -170,9 +170,8 @@ attempt_enter:
     .globl attempt_trapped
 attempt_trapped:
     mov eax, 1
-1:  mov qword ptr [rip + {attempt_rsp}], 0
-    cld
-    add rsp, 8
+1:  cld
+    pop [rip + {attempt_rsp}]
     pop r15
     pop r14
     pop r13
@@ -267,7 +266,7 @@ pub fn set_hook(hook: Option<Hook>) {
 
 /// Runs `f`; if it causes an exception, abandons it and returns the frame.
 ///
-/// Attempts do not nest. What `f` owned when it was abandoned is never dropped.
+/// What `f` owned when it was abandoned is never dropped. Attempts nest.
 pub fn attempt<F: FnOnce()>(f: F) -> Option<Frame> {
     extern "C" fn run<F: FnOnce()>(argument: *mut ()) {
         // SAFETY: the pointer is to the `Option` below, which lives until `attempt_enter` returns.

@@ -106,8 +106,12 @@ pub fn run(cases: &[Case]) -> ! {
             failed: false,
         };
         shared::set_upcall_mask(1);
-        (case.run)(&mut test);
+        let abandoned = trap::attempt(|| (case.run)(&mut test));
         trap::set_hook(None);
+        if let Some(frame) = abandoned {
+            test.fail(Location::caller());
+            println!("    trap {frame:x?}");
+        }
         if test.failed {
             failed += 1;
         } else {
