@@ -153,6 +153,7 @@ fn blocks_of_messages_are_aligned_and_consecutive() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "looks at every line for every line")]
 fn running_out_of_vectors_is_an_error_and_leaves_nothing_behind() {
     let t = table();
     let mut taken = 0;
