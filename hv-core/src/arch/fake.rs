@@ -251,3 +251,13 @@ pub fn halt_forever() -> ! {
 pub fn reset() -> ! {
     panic!("reset")
 }
+
+/// This CPU's kept translations: each test thread has its own.
+#[must_use]
+pub fn stack_cache() -> &'static crate::mm::guest_stack::StackCache {
+    std::thread_local! {
+        static CACHE: &'static crate::mm::guest_stack::StackCache =
+            Box::leak(Box::new(crate::mm::guest_stack::StackCache::new()));
+    }
+    CACHE.with(|c| *c)
+}

@@ -3,6 +3,7 @@
 use super::Call;
 use crate::addr::GuestVa;
 use crate::arch::machine;
+use crate::mm::guest_stack;
 use crate::trap::bounce::rflags;
 use core::sync::atomic::Ordering;
 
@@ -31,9 +32,8 @@ pub enum BadFrame {
 #[inline]
 pub fn iret(call: &mut Call<'_>) -> Result<(), BadFrame> {
     let root = call.state.kernel_root.ok_or(BadFrame::Unreadable)?;
-    let [rax, r11, rcx, flags, rip, cs, rfl, rsp, ss] = crate::mm::guest_space(root)
-        .read_words::<9>(GuestVa(call.regs.rsp))
-        .map_err(|_| BadFrame::Unreadable)?;
+    let [rax, r11, rcx, flags, rip, cs, rfl, rsp, ss] =
+        guest_stack::read::<9>(root, GuestVa(call.regs.rsp)).map_err(|_| BadFrame::Unreadable)?;
     let to_user = cs & 3 == 3;
     if to_user && call.state.user_root.is_none() {
         return Err(BadFrame::NoUserRoot);

@@ -22,6 +22,7 @@ pub mod frame_copy;
 pub mod frame_io;
 pub mod frame_table;
 pub mod guest_copy;
+pub mod guest_stack;
 pub mod heap;
 pub mod host;
 pub mod host_map;

@@ -7,6 +7,7 @@ use crate::addr::GuestVa;
 use crate::arch::machine;
 use crate::domain::vcpu::Callback;
 use crate::hypercall::Call;
+use crate::mm::guest_stack;
 use xen_abi::arch_x86::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
 
 /// RFLAGS bits by name. Source: Intel SDM vol. 1, 3.4.3.
@@ -85,17 +86,14 @@ pub fn enter_kernel(
         r.ss,
     ];
     let aligned = stack & !15;
-    let space = crate::mm::guest_space(root);
     let rsp = if error_code.is_some() {
         let rsp = aligned.wrapping_sub(64);
-        space.write_words(GuestVa(rsp), &words).map(|()| rsp)
+        guest_stack::write(root, GuestVa(rsp), words).map(|()| rsp)
     } else {
         let rsp = aligned.wrapping_sub(56);
         let [rcx, r11, _, rest @ ..] = words;
         let [rip, cs, flags, sp, ss] = rest;
-        space
-            .write_words(GuestVa(rsp), &[rcx, r11, rip, cs, flags, sp, ss])
-            .map(|()| rsp)
+        guest_stack::write(root, GuestVa(rsp), [rcx, r11, rip, cs, flags, sp, ss]).map(|()| rsp)
     }
     .map_err(|_| Undeliverable::Stack)?;
 

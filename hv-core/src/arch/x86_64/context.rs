@@ -212,12 +212,20 @@ pub fn toggle_mode(state: &mut VcpuState) {
     state.kernel_mode = !state.kernel_mode;
     // SAFETY: the hypervisor does not use GS.
     unsafe { asm!("swapgs", options(nomem, nostack, preserves_flags)) };
-    load_vcpu_root(state);
+    load_mode_root(state);
 }
 
-/// Loads the root of the mode the vCPU is in.
-#[inline]
+/// Loads the root of the mode the vCPU is in, which is another than before: notes the
+/// flush that is.
 pub fn load_vcpu_root(state: &VcpuState) {
+    tlb::note_flush();
+    load_mode_root(state);
+}
+
+/// As [`load_vcpu_root`] on the hot path between modes, where the flush that comes with
+/// it is nothing to rely on.
+#[inline]
+fn load_mode_root(state: &VcpuState) {
     let root = if state.kernel_mode {
         state.kernel_root
     } else {
@@ -233,7 +241,6 @@ pub fn load_vcpu_root(state: &VcpuState) {
 fn load_cr3(root: Mfn) {
     let data = super::local::data();
     let cr3 = root.addr().raw();
-    super::tlb::note_flush();
     // SAFETY: `root` is a validated L4 (or the hypervisor's own) that holds the
     // hypervisor's slots, kept by the vCPU's reference.
     unsafe {
@@ -400,8 +407,6 @@ pub fn load(domain: Arc<Domain>, vcpu: Arc<Vcpu>, state: Guard<'_, VcpuState>) -
     // SAFETY: the guard points into `vcpu`, which is kept beside it and dropped after.
     let mut state: Guard<'static, VcpuState> = unsafe { core::mem::transmute(state) };
     // Others must flush this CPU from before it sees the guest's tables.
-    super::tlb::enter_guest_root();
-    // From here on this CPU answers flush requests; the load below is a flush.
     tlb::enter_guest_root();
     load_vcpu_root(&state);
     load_gdt(&state);
@@ -455,7 +460,6 @@ pub fn unload() -> Option<(Arc<Domain>, Arc<Vcpu>)> {
     // The guest's roots may be freed once nobody runs on them.
     host_map::load_idle_root();
     tlb::leave_guest_root();
-    super::tlb::leave_guest_root();
     let Current {
         state,
         vcpu,

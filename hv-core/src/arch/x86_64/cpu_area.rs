@@ -24,6 +24,7 @@
 use crate::addr::CpuId;
 use crate::arch::regs::GuestRegs;
 use core::mem::offset_of;
+use core::sync::atomic::AtomicU32;
 
 /// First byte of CPU 0's area.
 pub const ENTRY_AREAS: u64 = 0xffff_8180_0000_0000;
@@ -81,7 +82,10 @@ pub struct EntryData {
     pub local: u64,
     /// Error code and vector of a fault met while returning to the guest.
     pub scratch_fault: u64,
-    pad: [u64; (4096 - 168 - 8 * 8) / 8],
+    /// Reasons to look around before the next return to a guest; other CPUs set them.
+    pub work: AtomicU32,
+    pad32: u32,
+    pad: [u64; (4096 - 168 - 9 * 8) / 8],
     /// The registers of the guest that entered. The stack of every entry from a
     /// guest starts at its end.
     pub frame: GuestRegs,

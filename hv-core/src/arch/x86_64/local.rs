@@ -4,11 +4,12 @@
     reason = "finds the CPU's own block through the stack pointer"
 )]
 
-use super::cpu_area::{AREA_SIZE, DATA_PAGE, ENTRY_AREAS, EntryData};
+use super::cpu_area::{AREA_SIZE, DATA_PAGE, ENTRY_AREAS, EntryData, page_va};
 use crate::addr::{CpuId, MAX_CPUS, Mfn};
 use crate::arch::regs::GuestRegs;
 use crate::domain::{Domain, Vcpu, VcpuState};
 use crate::hypercall::Call;
+use crate::mm::guest_stack::StackCache;
 use crate::sched::UnitId;
 use crate::sync::Guard;
 use alloc::sync::Arc;
@@ -41,6 +42,8 @@ pub struct CpuLocal {
     pub(super) gdt_mapped: Cell<[Option<Mfn>; 14]>,
     /// Pages of the LDT window that are mapped now, a bit each.
     pub(super) ldt_mapped: Cell<u16>,
+    /// Kept translations of guest kernel stacks: part of the TLB.
+    pub(super) stack_cache: StackCache,
     /// CR4 as loaded now.
     pub(super) cr4: Cell<u64>,
     /// XCR0 as loaded now.
@@ -57,64 +60,69 @@ impl CpuLocal {
             held_locks: Cell::new([0; 16]),
             gdt_mapped: Cell::new([None; 14]),
             ldt_mapped: Cell::new(0),
+            stack_cache: StackCache::new(),
             cr4: Cell::new(0),
             xcr0: Cell::new(0),
         }
     }
 }
 
-/// Reasons to look around before the next return to a guest; see [`raise`].
-static WORK: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
-
 /// The scheduler should choose again.
 pub const WORK_RESCHEDULE: u32 = 1;
 /// The CPU's timer went off.
 pub const WORK_TIMER: u32 = 2;
 
+/// The word of reasons for `cpu` to look around before its next return to a guest.
+fn work_of(cpu: CpuId) -> &'static AtomicU32 {
+    let data = page_va(cpu, DATA_PAGE) as *mut EntryData;
+    // SAFETY: areas are built before their CPUs are named to anyone, and stay.
+    unsafe { &(*data).work }
+}
+
 /// Tells `cpu` to look for work of kind `bits` before it returns to a guest. Does
 /// not interrupt it; see `kick`.
 pub fn raise(cpu: CpuId, bits: u32) {
-    WORK[cpu.0 as usize].fetch_or(bits, Ordering::Release);
+    work_of(cpu).fetch_or(bits, Ordering::Release);
 }
 
 /// Whether this CPU has work to look at.
 #[inline]
 #[must_use]
 pub fn work_pending() -> bool {
-    WORK[cpu_id().0 as usize].load(Ordering::Relaxed) != 0
+    // SAFETY: this CPU's own data.
+    unsafe { (*data()).work.load(Ordering::Relaxed) != 0 }
 }
 
 /// Takes this CPU's work bits.
 #[must_use]
 pub fn take_work() -> u32 {
-    WORK[cpu_id().0 as usize].swap(0, Ordering::AcqRel)
+    work_of(cpu_id()).swap(0, Ordering::AcqRel)
 }
 
-/// The entry data of the CPU that asks, or `None` on the boot stack.
+/// The stack pointer. Every stack of a CPU lies in its area, so whatever is derived
+/// from the high bits is the same all over the CPU's code: `pure`.
 #[inline]
-fn entry_data() -> Option<*mut EntryData> {
+fn stack_pointer() -> u64 {
     let rsp: u64;
     // SAFETY: reads a register.
     unsafe {
-        core::arch::asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags))
-    };
-    let offset = rsp.wrapping_sub(ENTRY_AREAS);
-    if offset >= MAX_CPUS as u64 * AREA_SIZE {
-        return None;
+        core::arch::asm!("mov {}, rsp", out(reg) rsp, options(pure, nomem, nostack, preserves_flags));
     }
-    Some(((rsp & !(AREA_SIZE - 1)) + DATA_PAGE * 4096) as *mut EntryData)
+    rsp
+}
+
+/// Whether this CPU runs in its area (or is still on the boot stack).
+#[inline]
+#[must_use]
+pub fn in_area() -> bool {
+    stack_pointer().wrapping_sub(ENTRY_AREAS) < MAX_CPUS as u64 * AREA_SIZE
 }
 
 /// The CPU that asks (the boot CPU while it is still on the boot stack).
 #[inline]
 #[must_use]
 pub fn cpu_id() -> CpuId {
-    let rsp: u64;
-    // SAFETY: reads a register.
-    unsafe {
-        core::arch::asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags))
-    };
-    let index = rsp.wrapping_sub(ENTRY_AREAS) / AREA_SIZE;
+    let index = stack_pointer().wrapping_sub(ENTRY_AREAS) / AREA_SIZE;
     CpuId(if index < MAX_CPUS as u64 {
         index as u16
     } else {
@@ -122,19 +130,16 @@ pub fn cpu_id() -> CpuId {
     })
 }
 
-/// This CPU's entry data.
-///
-/// # Panics
-/// On the boot stack, before the CPU's area is in use.
+/// This CPU's entry data. Meaningless before the CPU runs in its area, which all code
+/// above `start` does.
 #[inline]
+#[must_use]
 pub fn data() -> *mut EntryData {
-    entry_data().expect("this CPU runs in its area")
+    debug_assert!(in_area());
+    ((stack_pointer() & !(AREA_SIZE - 1)) + DATA_PAGE * 4096) as *mut EntryData
 }
 
 /// This CPU's own data.
-///
-/// # Panics
-/// On the boot stack, before the CPU's area is in use.
 #[inline]
 #[must_use]
 pub fn local() -> &'static CpuLocal {
@@ -147,7 +152,7 @@ static BOOT_HELD: [AtomicU8; 16] = [const { AtomicU8::new(0) }; 16];
 
 /// Runs `f` on this CPU's count of held locks by level.
 pub fn with_held_locks<R>(f: impl FnOnce(&mut [u8; 16]) -> R) -> R {
-    if entry_data().is_some() {
+    if in_area() {
         let mut held = local().held_locks.get();
         let result = f(&mut held);
         local().held_locks.set(held);
@@ -212,7 +217,7 @@ pub fn wait_for_interrupt() {
 
 /// Says which vCPU this CPU runs, for a dying hypervisor's report.
 pub fn describe_current(out: &mut dyn core::fmt::Write) {
-    if entry_data().is_none() {
+    if !in_area() {
         return;
     }
     // SAFETY: looks only; whoever held the loan of the vCPU does not go on.

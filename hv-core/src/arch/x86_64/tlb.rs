@@ -5,10 +5,30 @@ use super::{apic, cpus};
 use crate::addr::{CpuId, CpuMask, GuestVa, Mfn};
 use crate::arch::shootdown::{FlushCpu, Shootdown};
 use crate::arch::{FlushStamp, Tlb, vectors};
+use crate::mm::guest_stack::StackCache;
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb as instructions;
 
 static SHOOTDOWN: Shootdown = Shootdown::new();
+
+/// Kept before a CPU runs in its area, where it has none of its own.
+struct BootCache(StackCache);
+
+// SAFETY: only the boot CPU uses it, until it runs in its area.
+unsafe impl Sync for BootCache {}
+
+static BOOT_CACHE: BootCache = BootCache(StackCache::new());
+
+/// This CPU's kept translations of guest kernel stacks: part of its TLB.
+#[inline]
+#[must_use]
+pub fn stack_cache() -> &'static StackCache {
+    if super::local::in_area() {
+        &super::local::local().stack_cache
+    } else {
+        &BOOT_CACHE.0
+    }
+}
 
 struct Cpu;
 
@@ -18,10 +38,12 @@ impl FlushCpu for Cpu {
     }
 
     fn flush_all(&self) {
+        stack_cache().clear();
         instructions::flush_all();
     }
 
     fn flush_page(&self, va: GuestVa) {
+        stack_cache().clear();
         // Not canonical: nothing can be cached of it.
         if let Ok(va) = VirtAddr::try_new(va.0) {
             instructions::flush(va);
@@ -74,6 +96,7 @@ pub fn service() {
 /// (the exit path's, with page-table isolation). Call it right before.
 #[inline]
 pub fn note_flush() {
+    stack_cache().clear();
     SHOOTDOWN.note_flush(super::cpu_id());
 }
 
@@ -81,6 +104,7 @@ pub fn note_flush() {
 /// guest root after [`leave_guest_root`]; it notes that load's flush too.
 #[inline]
 pub fn enter_guest_root() {
+    stack_cache().clear();
     SHOOTDOWN.enter_guest_root(super::cpu_id());
 }
 
