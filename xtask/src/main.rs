@@ -3,6 +3,7 @@
 //! A verb is one file with a clap argument struct and one `run` function; what several verbs share
 //! (processes, packages, the initramfs, QEMU) has a file of its own below them.
 
+mod bench;
 mod build;
 mod cpio;
 mod dom0;
@@ -47,6 +48,8 @@ enum Verb {
     Run(run::Args),
     /// Every test: lints, host, Miri, tiny PV kernels, whole machines
     Test(test::Args),
+    /// Oxen beside real Xen and bare Linux: size, memory, boot time, instructions
+    Bench(bench::Args),
     /// The house's own rules: floors, file length, reasons for unsafe code
     Tidy(tidy::Args),
 }
@@ -59,6 +62,7 @@ fn main() -> std::process::ExitCode {
         Verb::Image(args) => image::run(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Tidy(args) => tidy::run(&args),
     };
     match outcome {

@@ -6,6 +6,7 @@
 mod bench;
 mod disk;
 mod load;
+mod memory;
 mod net;
 mod random;
 mod sys;
@@ -13,6 +14,7 @@ mod sys;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: dom0-load bench
+       dom0-load memory
        dom0-load load SECONDS [MEMORY-PERCENT]
        dom0-load disk DEVICE MIB
        dom0-load tcp ADDRESS:PORT MIB";
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["bench"] => bench::run(),
+        ["memory"] => memory::run(),
         ["load", seconds] => number(seconds).and_then(|s| load::run(s, 80)),
         ["load", seconds, percent] => number(seconds).and_then(|s| load::run(s, number(percent)?)),
         ["disk", device, mib] => number(mib).and_then(|mib| disk::run(device, mib)),

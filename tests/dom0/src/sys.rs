@@ -244,6 +244,92 @@ pub fn no_hypercall(privcmd: RawFd) -> i32 {
     unsafe { libc::ioctl(privcmd, IOCTL_UNKNOWN, &raw mut call) }
 }
 
+/// `__HYPERVISOR_memory_op` and `__HYPERVISOR_sysctl` of Xen's public header `xen.h`.
+const MEMORY_OP: u64 = 12;
+const SYSCTL: u64 = 35;
+
+/// Makes a hypercall with a command and a buffer, which must hold what that command reads and writes.
+fn hypercall<T>(privcmd: RawFd, op: u64, command: u64, buffer: &mut T) -> i64 {
+    let pointer = &raw mut *buffer;
+    let mut call = PrivcmdHypercall {
+        op,
+        arg: [command, pointer.expose_provenance() as u64, 0, 0, 0],
+    };
+    // SAFETY: `call` has the ioctl's layout, and every caller's buffer its command's. Both have been
+    // written just now, so their pages are present, as the hypervisor demands.
+    i64::from(unsafe { libc::ioctl(privcmd, IOCTL_HYPERCALL, &raw mut call) })
+}
+
+/// An entry of the machine's memory map: start, length, type; packed in 20 bytes.
+type MapEntry = [u8; 20];
+
+/// `struct xen_memory_map` of `memory.h`, with the entries it points to.
+#[repr(C)]
+struct MemoryMap {
+    entries: u32,
+    buffer: u64,
+    space: [MapEntry; 128],
+}
+
+/// RAM in the machine's memory map (`XENMEM_machine_memory_map`), in bytes.
+pub fn machine_ram(privcmd: RawFd) -> Option<u64> {
+    let mut map = Box::new(MemoryMap {
+        entries: 128,
+        buffer: 0,
+        space: [[0; 20]; 128],
+    });
+    map.buffer = (&raw mut map.space).expose_provenance() as u64;
+    if hypercall(privcmd, MEMORY_OP, 10, &mut *map) < 0 {
+        return None;
+    }
+    // The call wrote the entries through the pointer in the buffer.
+    let space = std::hint::black_box(&map.space);
+    let ram = space
+        .iter()
+        .take(map.entries as usize)
+        .filter(|entry| entry[16] == 1);
+    let length = |entry: &MapEntry| entry[8..16].try_into().map_or(0, u64::from_le_bytes);
+    Some(ram.map(length).sum())
+}
+
+/// Pages this domain has (`XENMEM_current_reservation`).
+pub fn own_pages(privcmd: RawFd) -> Option<u64> {
+    // `DOMID_SELF`
+    let mut domain: u16 = 0x7ff0;
+    u64::try_from(hypercall(privcmd, MEMORY_OP, 3, &mut domain)).ok()
+}
+
+/// `struct xen_sysctl` of `sysctl.h` for `XEN_SYSCTL_physinfo`.
+#[repr(C)]
+struct Sysctl {
+    command: u32,
+    version: u32,
+    before: [u8; 40],
+    total_pages: u64,
+    free_pages: u64,
+    after: [u8; 72],
+}
+
+/// Free pages of the machine (`XEN_SYSCTL_physinfo`); `None` where there is no sysctl.
+pub fn free_pages(privcmd: RawFd) -> Option<u64> {
+    let mut call = Sysctl {
+        command: 3,
+        version: 0x15,
+        before: [0; 40],
+        total_pages: 0,
+        free_pages: 0,
+        after: [0; 72],
+    };
+    let pointer = &raw mut call;
+    let mut request = PrivcmdHypercall {
+        op: SYSCTL,
+        arg: [pointer.expose_provenance() as u64, 0, 0, 0, 0],
+    };
+    // SAFETY: both have the layouts the call wants, and are present.
+    let result = unsafe { libc::ioctl(privcmd, IOCTL_HYPERCALL, &raw mut request) };
+    (result == 0 && call.total_pages > 0).then_some(call.free_pages)
+}
+
 /// Both ends of a pipe.
 pub fn pipe() -> Option<(RawFd, RawFd)> {
     let mut ends = [0; 2];
