@@ -236,10 +236,16 @@ impl CpuMask {
     }
 
     /// The CPUs in the set, lowest first.
+    #[inline]
     pub fn iter(self) -> impl Iterator<Item = CpuId> {
-        (0..MAX_CPUS as u16)
-            .map(CpuId)
-            .filter(move |c| self.contains(*c))
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            let lowest = left.trailing_zeros();
+            (left != 0).then(|| {
+                left &= left - 1;
+                CpuId(lowest as u16)
+            })
+        })
     }
 }
 

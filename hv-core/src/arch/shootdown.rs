@@ -132,8 +132,6 @@ struct Slot {
     pending: AtomicU64,
     /// What this CPU asks of its targets; stable while any of its bits is set.
     wanted: AtomicU64,
-    /// Whether a guest root is (or is about to be) loaded.
-    active: AtomicBool,
     /// Clock value of the last flush.
     last_flush: AtomicU32,
 }
@@ -142,6 +140,8 @@ struct Slot {
 #[derive(Debug)]
 pub struct Shootdown {
     clock: FlushClock,
+    /// CPUs on which a guest root is (or is about to be) loaded.
+    active: AtomicU64,
     slots: [Slot; MAX_CPUS],
 }
 
@@ -161,6 +161,7 @@ impl Shootdown {
     const fn starting_at(clock: u32) -> Self {
         Self {
             clock: FlushClock::new(clock),
+            active: AtomicU64::new(0),
             slots: [const { Slot::new() }; MAX_CPUS],
         }
     }
@@ -190,7 +191,7 @@ impl Shootdown {
     #[inline]
     pub fn enter_guest_root(&self, here: CpuId) {
         // SeqCst: the store must be visible before the load of CR3 reads page tables.
-        self.slot(here).active.store(true, Ordering::SeqCst);
+        self.active.fetch_or(1 << here.0, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.note_flush(here);
     }
@@ -200,7 +201,7 @@ impl Shootdown {
     /// answered by its next [`Shootdown::service`].
     #[inline]
     pub fn leave_guest_root(&self, here: CpuId) {
-        self.slot(here).active.store(false, Ordering::SeqCst);
+        self.active.fetch_and(!(1 << here.0), Ordering::SeqCst);
     }
 
     /// Answers the requests other CPUs made of this one. The flush interrupt and
@@ -257,14 +258,19 @@ impl Shootdown {
             self.flush(CpuMask(!0), cpu);
             return;
         }
-        let stale = cpus.iter().fold(CpuMask::NONE, |stale, c| {
-            let last = self.slot(c).last_flush.load(Ordering::Acquire);
-            if FlushClock::is_after(last, stamp) {
-                stale
-            } else {
-                stale.with(c)
-            }
-        });
+        // What lost access did so by a locked instruction; a CPU that is not active now
+        // loads its root after that.
+        let active = self.active.load(Ordering::SeqCst) | 1 << cpu.here().0;
+        let stale = CpuMask(cpus.0 & active)
+            .iter()
+            .fold(CpuMask::NONE, |stale, c| {
+                let last = self.slot(c).last_flush.load(Ordering::Acquire);
+                if FlushClock::is_after(last, stamp) {
+                    stale
+                } else {
+                    stale.with(c)
+                }
+            });
         if !stale.is_empty() {
             self.flush(stale, cpu);
         }
@@ -273,18 +279,15 @@ impl Shootdown {
     fn request(&self, wanted: u64, cpus: CpuMask, cpu: &impl FlushCpu) {
         let here = cpu.here();
         let mine = self.slot(here);
-        let others = cpus.without(here);
+        // Page tables were changed before; a CPU that is not active now loads its root
+        // after that.
+        fence(Ordering::SeqCst);
+        let others = CpuMask(cpus.without(here).0 & self.active.load(Ordering::SeqCst));
         let mut waiting = CpuMask::NONE;
         if !others.is_empty() {
-            // Page tables were changed before; a CPU that is not active now loads its
-            // root after that.
-            fence(Ordering::SeqCst);
             mine.wanted.store(wanted, Ordering::SeqCst);
             for c in others.iter() {
                 let slot = self.slot(c);
-                if !slot.active.load(Ordering::SeqCst) {
-                    continue;
-                }
                 waiting = waiting.with(c);
                 if slot.pending.fetch_or(1 << here.0, Ordering::SeqCst) == 0 {
                     cpu.interrupt(c);
@@ -312,7 +315,6 @@ impl Slot {
         Self {
             pending: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
-            active: AtomicBool::new(false),
             last_flush: AtomicU32::new(0),
         }
     }

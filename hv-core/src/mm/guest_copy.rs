@@ -98,7 +98,15 @@ impl<'a, M: FrameMem> GuestSpace<'a, M> {
     #[inline]
     pub fn read<T: FromBytes + IntoBytes>(&self, va: GuestVa) -> Result<T, Fault> {
         let mut value = T::new_zeroed();
-        self.read_bytes(va, value.as_mut_bytes())?;
+        let to = value.as_mut_bytes();
+        if va.0 & 7 != 0 || to.len() % 8 != 0 || va.page_offset() + to.len() as u64 > PAGE_SIZE {
+            self.read_bytes(va, to)?;
+            return Ok(value);
+        }
+        let from = self.locate(va, false)?;
+        // SAFETY: `locate` answered for the rest of the page, and the range ends in it;
+        // frames are aligned, and so is the offset.
+        unsafe { words_in(from.cast(), to) };
         Ok(value)
     }
 
@@ -108,7 +116,15 @@ impl<'a, M: FrameMem> GuestSpace<'a, M> {
     /// [`Fault`] if part of it is not writable; earlier pages may have been written.
     #[inline]
     pub fn write<T: IntoBytes + Immutable>(&self, va: GuestVa, value: &T) -> Result<(), Fault> {
-        self.write_bytes(va, value.as_bytes())
+        let from = value.as_bytes();
+        if va.0 & 7 != 0 || from.len() % 8 != 0 || va.page_offset() + from.len() as u64 > PAGE_SIZE
+        {
+            return self.write_bytes(va, from);
+        }
+        let to = self.locate(va, true)?;
+        // SAFETY: as in `read`.
+        unsafe { words_out(from, to.cast()) };
+        Ok(())
     }
 
     /// Copies values from `va`.
@@ -128,7 +144,7 @@ impl<'a, M: FrameMem> GuestSpace<'a, M> {
     ///
     /// # Errors
     /// [`Fault`] with the first address that is not readable.
-    #[inline]
+    #[inline(never)]
     pub fn read_bytes(&self, va: GuestVa, to: &mut [u8]) -> Result<(), Fault> {
         if to.is_empty() {
             return Ok(());
@@ -237,6 +253,30 @@ impl<'a, M: FrameMem> GuestSpace<'a, M> {
     }
 }
 
+/// Copies words from guest memory.
+///
+/// # Safety
+/// `from` is valid for `to.len()` bytes of guest RAM.
+#[inline]
+unsafe fn words_in(from: *mut AtomicU64, to: &mut [u8]) {
+    for (n, chunk) in to.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        // SAFETY: inside the range the caller promised; the type says aligned.
+        *chunk = unsafe { (*from.add(n)).load(Ordering::Relaxed) }.to_ne_bytes();
+    }
+}
+
+/// Copies words to guest memory.
+///
+/// # Safety
+/// `to` is valid for `from.len()` bytes of guest RAM.
+#[inline]
+unsafe fn words_out(from: &[u8], to: *mut AtomicU64) {
+    for (n, chunk) in from.as_chunks::<8>().0.iter().enumerate() {
+        // SAFETY: inside the range the caller promised; the type says aligned.
+        unsafe { (*to.add(n)).store(u64::from_ne_bytes(*chunk), Ordering::Relaxed) };
+    }
+}
+
 /// Copies from guest memory.
 ///
 /// # Safety
@@ -245,12 +285,9 @@ impl<'a, M: FrameMem> GuestSpace<'a, M> {
 unsafe fn copy_in(from: *mut u8, to: &mut [u8]) {
     let mut done = 0;
     if from.addr() & 7 == 0 {
-        for chunk in to.chunks_exact_mut(8) {
-            // SAFETY: inside the range the caller promised, and aligned.
-            let word = unsafe { (*from.add(done).cast::<AtomicU64>()).load(Ordering::Relaxed) };
-            chunk.copy_from_slice(&word.to_ne_bytes());
-            done += 8;
-        }
+        done = to.len() & !7;
+        // SAFETY: the caller's promise, and aligned.
+        unsafe { words_in(from.cast(), &mut to[..done]) };
     }
     for (n, byte) in to.iter_mut().enumerate().skip(done) {
         // SAFETY: inside the range the caller promised.
@@ -266,18 +303,13 @@ unsafe fn copy_in(from: *mut u8, to: &mut [u8]) {
 unsafe fn copy_out(from: &[u8], to: *mut u8) {
     let mut done = 0;
     if to.addr() & 7 == 0 {
-        for chunk in from.chunks_exact(8) {
-            let mut word = [0; 8];
-            word.copy_from_slice(chunk);
-            // SAFETY: inside the range the caller promised, and aligned.
-            unsafe { &*to.add(done).cast::<AtomicU64>() }
-                .store(u64::from_ne_bytes(word), Ordering::Relaxed);
-            done += 8;
-        }
+        done = from.len() & !7;
+        // SAFETY: the caller's promise, and aligned.
+        unsafe { words_out(&from[..done], to.cast()) };
     }
     for (n, byte) in from.iter().enumerate().skip(done) {
         // SAFETY: inside the range the caller promised.
-        unsafe { &*to.add(n).cast::<AtomicU8>() }.store(*byte, Ordering::Relaxed);
+        unsafe { (*to.add(n).cast::<AtomicU8>()).store(*byte, Ordering::Relaxed) };
     }
 }
 

@@ -1,8 +1,7 @@
 //! Giving a table's type reference back; with the last one the table is taken apart,
 //! from its last entry to its first.
 
-use super::entry::release_l1;
-use super::promote::is_reserved;
+use super::promote::{CHUNK, any_present, chunks, is_reserved, release_first};
 use super::{Leftover, Preempt, Unfinished, pte};
 use crate::addr::Mfn;
 use crate::arch::{FrameMem, Tlb};
@@ -49,12 +48,7 @@ pub fn release_table<M: FrameMem, T: Tlb>(
 }
 
 fn take_apart_l1<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, mfn: Mfn, guard: &TableGuard<'_>) {
-    for word in &mm.mem.words(mfn)[..guard.progress()] {
-        let entry = word.load(Ordering::Relaxed);
-        if entry & pte::P != 0 {
-            release_l1(mm, entry);
-        }
-    }
+    release_first(mm, mfn, guard.progress());
     guard.set_progress(0, false);
 }
 
@@ -74,6 +68,10 @@ fn take_apart_upper<M: FrameMem, T: Tlb>(
     }
     let top = end;
     while end > 0 {
+        if end.is_multiple_of(CHUNK) && !any_present(&chunks(words)[end / CHUNK - 1]) {
+            end -= CHUNK;
+            continue;
+        }
         let index = end - 1;
         let entry = words[index].load(Ordering::Relaxed);
         if entry & pte::P != 0 && !is_reserved(level, index) {

@@ -7,10 +7,28 @@ use crate::addr::Mfn;
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::frame_table::{Acquired, Frame, FrameType, TableGuard};
 use crate::mm::{FIRST_HYPERVISOR_SLOT, HYPERVISOR_SLOTS, Mm};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Entries of a page table.
 pub(super) const ENTRIES: usize = 512;
+
+/// Entries looked at together: tables are sparse.
+pub(super) const CHUNK: usize = 8;
+
+/// A table in chunks.
+#[inline]
+pub(super) fn chunks(words: &[AtomicU64; ENTRIES]) -> &[[AtomicU64; CHUNK]] {
+    words.as_chunks().0
+}
+
+/// Whether any entry of a chunk is present.
+#[inline]
+pub(super) fn any_present(chunk: &[AtomicU64; CHUNK]) -> bool {
+    let all = chunk
+        .iter()
+        .fold(0, |all, word| all | word.load(Ordering::Relaxed));
+    all & pte::P != 0
+}
 
 /// Whether entry `index` of a table of `level` is the hypervisor's.
 #[inline]
@@ -128,33 +146,51 @@ fn validate_l1<M: FrameMem, T: Tlb>(
     mfn: Mfn,
     guard: &TableGuard<'_>,
 ) -> Result<(), Halt> {
-    for (index, word) in mm.mem.words(mfn).iter().enumerate() {
-        // Nobody else writes here: no guest can map it writable, and the MMU does not
-        // use a table before it is valid.
-        let entry = word.load(Ordering::Relaxed);
-        if entry & pte::P == 0 {
+    for (n, chunk) in chunks(mm.mem.words(mfn)).iter().enumerate() {
+        if !any_present(chunk) {
             continue;
         }
-        match check_l1(rights, entry).and_then(|e| acquire_l1(mm, rights, e)) {
-            Ok(stored) => {
-                if stored != entry {
-                    word.store(stored, Ordering::Relaxed);
-                }
+        for (k, word) in chunk.iter().enumerate() {
+            // Nobody else writes here: no guest can map it writable, and the MMU does
+            // not use a table before it is valid.
+            let entry = word.load(Ordering::Relaxed);
+            if entry & pte::P == 0 {
+                continue;
             }
-            Err(e) => {
-                guard.set_progress(0, false);
-                for word in &mm.mem.words(mfn)[..index] {
-                    let entry = word.load(Ordering::Relaxed);
-                    if entry & pte::P != 0 {
-                        release_l1(mm, entry);
+            match check_l1(rights, entry).and_then(|e| acquire_l1(mm, rights, e)) {
+                Ok(stored) => {
+                    if stored != entry {
+                        word.store(stored, Ordering::Relaxed);
                     }
                 }
-                return Err(Halt::Failed(e));
+                Err(e) => {
+                    guard.set_progress(0, false);
+                    release_first(mm, mfn, n * CHUNK + k);
+                    return Err(Halt::Failed(e));
+                }
             }
         }
     }
     guard.set_progress(ENTRIES, false);
     Ok(())
+}
+
+/// Gives back what the first `count` entries of an L1 table hold.
+pub(super) fn release_first<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, mfn: Mfn, count: usize) {
+    for (n, chunk) in chunks(mm.mem.words(mfn)).iter().enumerate() {
+        if n * CHUNK >= count {
+            break;
+        }
+        if !any_present(chunk) {
+            continue;
+        }
+        for word in &chunk[..CHUNK.min(count - n * CHUNK)] {
+            let entry = word.load(Ordering::Relaxed);
+            if entry & pte::P != 0 {
+                release_l1(mm, entry);
+            }
+        }
+    }
 }
 
 fn validate_upper<M: FrameMem, T: Tlb>(
@@ -170,7 +206,14 @@ fn validate_upper<M: FrameMem, T: Tlb>(
     // Of an interrupted child there is a reference already; once the child is
     // acquired again there is one too many.
     let mut half = guard.half();
-    for (index, word) in words.iter().enumerate().skip(start) {
+    let mut next = start;
+    while next < ENTRIES {
+        if next.is_multiple_of(CHUNK) && !any_present(&chunks(words)[next / CHUNK]) {
+            next += CHUNK;
+            continue;
+        }
+        let (index, word) = (next, &words[next]);
+        next += 1;
         if is_reserved(level, index) {
             continue;
         }
