@@ -4,7 +4,7 @@
 //!
 //! 0. [`addr`]
 //! 1. [`arch`], [`sync`], [`percpu`]
-//! 2. [`mm`], [`time`], [`irq`], [`console`]
+//! 2. [`mm`], [`time`], [`irq`], [`console`], [`power`]
 //! 3. [`event`], [`grant`], [`sched`], [`pv_mm`], [`pv_emul`]
 //! 4. [`domain`], [`access`]
 //! 5. [`trap`], [`hypercall`], [`pv_build`]
@@ -26,6 +26,7 @@ pub mod hypercall;
 pub mod irq;
 pub mod mm;
 pub mod percpu;
+pub mod power;
 pub mod pv_build;
 pub mod pv_emul;
 pub mod pv_mm;

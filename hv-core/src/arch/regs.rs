@@ -103,5 +103,15 @@ pub const RFLAGS_IF: u64 = 1 << 9;
 pub const RFLAGS_DF: u64 = 1 << 10;
 /// Signed overflow.
 pub const RFLAGS_OF: u64 = 1 << 11;
+/// I/O privilege level.
+pub const RFLAGS_IOPL: u64 = 3 << RFLAGS_IOPL_SHIFT;
+/// Where that begins.
+pub const RFLAGS_IOPL_SHIFT: u32 = 12;
+/// Nested task.
+pub const RFLAGS_NT: u64 = 1 << 14;
 /// Instruction breakpoints off for one instruction.
 pub const RFLAGS_RF: u64 = 1 << 16;
+/// Virtual 8086 mode.
+pub const RFLAGS_VM: u64 = 1 << 17;
+/// Alignment checks (user mode); access to user pages (supervisor, with SMAP).
+pub const RFLAGS_AC: u64 = 1 << 18;

@@ -7,9 +7,8 @@
 
 use super::{Domain, Vcpu, VcpuState};
 use crate::addr::{GuestVa, Mfn};
-use crate::arch::regs::GuestRegs;
+use crate::arch::regs::{GuestRegs, RFLAGS_IF, RFLAGS_IOPL, RFLAGS_IOPL_SHIFT};
 use crate::domain::vcpu::{Callback, TrapGate};
-use crate::hypercall::Error;
 use crate::mm::HostMm;
 use crate::pv_mm::{NEVER, Rights, Stop, demote, descriptors, promote};
 use core::sync::atomic::Ordering::{Relaxed, Release};
@@ -20,9 +19,6 @@ use xen_abi::arch_x86::{
 
 /// `rflags`: always set; Intel SDM volume 1, section 3.4.3.
 const RFLAGS_ONE: u64 = 1 << 1;
-const RFLAGS_IF: u64 = 1 << 9;
-const RFLAGS_IOPL_SHIFT: u32 = 12;
-const RFLAGS_IOPL: u64 = 3 << RFLAGS_IOPL_SHIFT;
 /// NT, VM, VIF, VIP: never the guest's to set.
 const RFLAGS_NEVER: u64 = 1 << 14 | 1 << 17 | 1 << 19 | 1 << 20;
 const CR0_TS: u64 = 1 << 3;
@@ -31,17 +27,21 @@ const LDT_ENTRIES: u64 = 8192;
 /// Descriptors in a page.
 const PER_PAGE: u64 = 512;
 
+/// The context asks for what the vCPU cannot have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadContext;
+
 /// Gives a vCPU that does not run the state in `context`, and notes that it has one.
 /// With `VGCF_online` it is the caller's to bring it up.
 ///
 /// # Errors
-/// `EINVAL`: not acceptable; nothing changed. `ENOMEM`.
+/// [`BadContext`]; nothing changed.
 pub fn set(
     domain: &Domain,
     vcpu: &Vcpu,
     state: &mut VcpuState,
     context: &VcpuGuestContext,
-) -> Result<bool, Error> {
+) -> Result<bool, BadContext> {
     check(context)?;
     let mm = crate::mm::host::get();
     let taken = Taken::take(mm, domain, context)?;
@@ -62,7 +62,7 @@ pub fn set(
 }
 
 /// What can be said without looking anything up.
-fn check(c: &VcpuGuestContext) -> Result<(), Error> {
+fn check(c: &VcpuGuestContext) -> Result<(), BadContext> {
     let canonical = [
         c.user_regs.rip,
         c.event_callback_eip,
@@ -81,7 +81,7 @@ fn check(c: &VcpuGuestContext) -> Result<(), Error> {
         && c.gdt_ents <= u64::from(descriptors::FIRST_RESERVED_ENTRY)
         // In user mode it needs a user root to be in.
         && (c.flags & VGCF_IN_KERNEL != 0 || c.ctrlreg[1] != 0);
-    if good { Ok(()) } else { Err(Error::Invalid) }
+    if good { Ok(()) } else { Err(BadContext) }
 }
 
 /// The counted references of a context.
@@ -94,7 +94,7 @@ struct Taken {
 
 impl Taken {
     /// Takes all of them, or none.
-    fn take(mm: &HostMm, domain: &Domain, c: &VcpuGuestContext) -> Result<Self, Error> {
+    fn take(mm: &HostMm, domain: &Domain, c: &VcpuGuestContext) -> Result<Self, BadContext> {
         let mut taken = Self {
             gdt: [None; 14],
             gdt_entries: c.gdt_ents as u16,
@@ -115,11 +115,11 @@ impl Taken {
         mm: &HostMm,
         domain: &Domain,
         c: &VcpuGuestContext,
-    ) -> Result<(), Error> {
+    ) -> Result<(), BadContext> {
         let pages = c.gdt_ents.div_ceil(PER_PAGE) as usize;
         for (slot, raw) in self.gdt.iter_mut().zip(c.gdt_frames).take(pages) {
-            let mfn = Mfn::from_guest(raw).ok_or(Error::Invalid)?;
-            descriptors::acquire(mm, domain.id, mfn).map_err(|_| Error::Invalid)?;
+            let mfn = Mfn::from_guest(raw).ok_or(BadContext)?;
+            descriptors::acquire(mm, domain.id, mfn).map_err(|_| BadContext)?;
             *slot = Some(mfn);
         }
         self.kernel_root = Some(root(mm, domain, c.ctrlreg[3])?);
@@ -152,16 +152,16 @@ impl Taken {
 }
 
 /// A counted L4 from a control register's word (frame number in bits 12 and up).
-fn root(mm: &HostMm, domain: &Domain, word: u64) -> Result<Mfn, Error> {
-    let mfn = Mfn::from_guest(word >> 12).ok_or(Error::Invalid)?;
+fn root(mm: &HostMm, domain: &Domain, word: u64) -> Result<Mfn, BadContext> {
+    let mfn = Mfn::from_guest(word >> 12).ok_or(BadContext)?;
     let rights = Rights::plain(domain.id);
     match promote::acquire_table(mm, &rights, mfn, 4, NEVER) {
         Ok(()) => Ok(mfn),
         Err(Stop::Failed(_, Some(left)) | Stop::Interrupted(left)) => {
             let _ = demote::release_table(mm, left.mfn, left.level, NEVER);
-            Err(Error::Invalid)
+            Err(BadContext)
         }
-        Err(Stop::Failed(_, None)) => Err(Error::Invalid),
+        Err(Stop::Failed(_, None)) => Err(BadContext),
     }
 }
 
@@ -281,7 +281,7 @@ mod tests {
         for spoil in bad {
             let mut c = started();
             spoil(&mut c);
-            assert_eq!(check(&c), Err(Error::Invalid));
+            assert_eq!(check(&c), Err(BadContext));
         }
     }
 

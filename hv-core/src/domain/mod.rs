@@ -11,6 +11,7 @@ pub mod pirq_eoi;
 pub mod ports;
 pub mod registry;
 pub mod rights;
+pub mod shutdown;
 pub mod vcpu;
 pub mod wallclock;
 pub mod watchdog;

@@ -3,13 +3,23 @@
 //! Locks: the slots at `Level::DomainLife`; a timer queue's is taken under it.
 
 use crate::addr::{DomId, Nanos};
-use crate::hypercall::Error;
 use crate::sync::{Level, Lock};
 use crate::time::timer_queue::{Timer, TimerId};
 use crate::time::timers;
 
 /// Watchdogs of a domain. Source: Xen 4.17, `NR_DOMAIN_WATCHDOG_TIMERS`.
 const COUNT: usize = 2;
+
+/// Why a watchdog was not armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchdogError {
+    /// No such watchdog, or nothing to stop.
+    Invalid,
+    /// None is free.
+    NoneFree,
+    /// No memory for its timer.
+    NoMemory,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -35,20 +45,20 @@ impl Watchdogs {
     /// for `seconds` from `now`, or stops it if that is 0.
     ///
     /// # Errors
-    /// `EINVAL`: no such watchdog, or nothing to stop. `ENOSPC`: none free.
-    pub fn arm(&self, id: u32, seconds: u32, now: Nanos) -> Result<u32, Error> {
+    /// See [`WatchdogError`].
+    pub fn arm(&self, id: u32, seconds: u32, now: Nanos) -> Result<u32, WatchdogError> {
         let mut in_use = self.in_use.lock();
         let (slot, reply) = match id {
-            0 if seconds == 0 => return Err(Error::Invalid),
+            0 if seconds == 0 => return Err(WatchdogError::Invalid),
             0 => {
                 let free = in_use.iter().position(|used| !used);
-                let free = free.ok_or(Error::NoSpace)?;
+                let free = free.ok_or(WatchdogError::NoneFree)?;
                 (free, free as u32 + 1)
             }
             _ => {
                 let slot = id as usize - 1;
                 if !in_use.get(slot).copied().unwrap_or(false) {
-                    return Err(Error::Invalid);
+                    return Err(WatchdogError::Invalid);
                 }
                 (slot, 0)
             }
@@ -58,7 +68,7 @@ impl Watchdogs {
             timers::cancel(timer);
         } else {
             let end = now.0.saturating_add(u64::from(seconds) * 1_000_000_000);
-            timers::set(timer, Nanos(end)).map_err(|_| Error::NoMemory)?;
+            timers::set(timer, Nanos(end)).map_err(|_| WatchdogError::NoMemory)?;
         }
         in_use[slot] = seconds != 0;
         Ok(reply)

@@ -3,15 +3,15 @@
 use super::Call;
 use crate::addr::GuestVa;
 use crate::arch::machine;
+use crate::arch::regs::{RFLAGS_AC, RFLAGS_IF, RFLAGS_NT, RFLAGS_RF, RFLAGS_TF};
 use crate::mm::guest_stack;
-use crate::trap::bounce::rflags;
 use core::sync::atomic::Ordering;
 
 /// `iret_context.flags`: the return is from a system call, `rcx` and `r11` are dead.
 const IN_SYSCALL: u64 = 0x100;
 
 /// RFLAGS bits a guest may set for itself: status flags, TF, DF, NT, RF, AC, ID.
-const SETTABLE: u64 = 0xcd5 | rflags::TF | rflags::NT | rflags::RF | rflags::AC | 1 << 21;
+const SETTABLE: u64 = 0xcd5 | RFLAGS_TF | RFLAGS_NT | RFLAGS_RF | RFLAGS_AC | 1 << 21;
 
 /// Why the frame cannot be used: the domain is to be crashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub fn iret(call: &mut Call<'_>) -> Result<(), BadFrame> {
     let regs = &mut *call.regs;
     regs.rip = rip;
     regs.cs = cs & 0xffff | 3;
-    regs.rflags = rfl & SETTABLE | 2 | rflags::IF;
+    regs.rflags = rfl & SETTABLE | 2 | RFLAGS_IF;
     regs.rsp = rsp;
     regs.ss = ss & 0xffff | 3;
     regs.rax = rax;
@@ -58,7 +58,7 @@ pub fn iret(call: &mut Call<'_>) -> Result<(), BadFrame> {
         machine::toggle_mode(call.state);
     }
     if let Some(info) = call.vcpu.info.get() {
-        let masked = u8::from(rfl & rflags::IF == 0);
+        let masked = u8::from(rfl & RFLAGS_IF == 0);
         info.upcall_mask().store(masked, Ordering::Release);
     }
     Ok(())

@@ -232,7 +232,7 @@ pub(super) fn write_done<M: FrameMem>(
 
 /// Arguments of a list that goes on after `done` of `count` elements of `size` bytes.
 pub(super) fn rest_of_list(args: [u64; 6], size: u64, done: u32, count: u32) -> Reply {
-    let rest = count - done | xen_abi::xen::MMU_UPDATE_PREEMPTED;
+    let rest = (count - done) | xen_abi::xen::MMU_UPDATE_PREEMPTED;
     let list = args[0].wrapping_add(size * u64::from(done));
     Reply::Continue([list, u64::from(rest), args[2], args[3], 0, 0])
 }

@@ -3,6 +3,7 @@
 
 pub mod callback_op;
 pub mod console_io;
+mod crash;
 pub mod debugreg;
 pub mod descriptors;
 pub mod error;
@@ -30,6 +31,7 @@ pub mod vm_assist;
 pub mod xen_version;
 pub mod xenpmu_op;
 
+pub use crash::crash_domain;
 pub use error::Error;
 
 use crate::arch::regs::GuestRegs;
@@ -117,6 +119,6 @@ fn invoke(call: &mut Call<'_>, number: u64, args: [u64; 6]) -> HypercallResult {
 /// `iret`; a kernel without a usable frame has lost its way, and its domain ends.
 fn return_from_trap(call: &mut Call<'_>) {
     if let Err(why) = iret::iret(call) {
-        crate::trap::crash_domain(call, format_args!("iret: {why:?}"));
+        crash_domain(call, format_args!("iret: {why:?}"));
     }
 }

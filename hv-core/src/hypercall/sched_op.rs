@@ -4,9 +4,8 @@ use super::{Call, Error, HypercallResult, Reply};
 use crate::addr::{CpuId, CpuMask, DomId, GuestVa, MAX_CPUS, Nanos};
 use crate::arch::machine;
 use crate::domain::notify::SCHEDULER;
-use crate::domain::{Domain, registry};
+use crate::domain::{Domain, registry, shutdown};
 use crate::time;
-use crate::trap::shutdown;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use xen_abi::sched::{
     SCHEDOP_BLOCK, SCHEDOP_PIN_OVERRIDE, SCHEDOP_POLL, SCHEDOP_REMOTE_SHUTDOWN, SCHEDOP_SHUTDOWN,

@@ -16,8 +16,8 @@ pub fn write(mem: &impl FrameMem, mfn: Mfn, offset: usize, bytes: &[u8]) {
     unsafe {
         mem.bytes(mfn)
             .add(offset)
-            .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
-    };
+            .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+    }
 }
 
 /// Fills RAM frame `mfn` with `byte`.

@@ -8,6 +8,7 @@ use super::promote::is_reserved;
 use super::pte;
 use crate::addr::{DomId, Mfn};
 use crate::arch::{FrameMem, Tlb};
+use crate::mm::account::DomainPages;
 use crate::mm::frame_table::{Frame, FrameType};
 use crate::mm::{FIRST_HYPERVISOR_SLOT, HYPERVISOR_SLOTS, Mm};
 use alloc::vec::Vec;
@@ -132,11 +133,14 @@ impl<R: FnMut(Finding)> Window<'_, R> {
     }
 }
 
+/// Calls its argument once for each reference that only its holder knows of.
+pub type Others<'a> = &'a dyn Fn(&mut dyn FnMut(Mfn, Held));
+
 /// Verifies the frame table. `others` calls its argument once for each reference that
 /// is in no page table, no pin, and not an owner's own; `report` hears of findings.
 pub fn audit<M: FrameMem, T: Tlb>(
     mm: &Mm<M, T>,
-    others: &dyn Fn(&mut dyn FnMut(Mfn, Held)),
+    others: Others<'_>,
     mut report: impl FnMut(Finding),
 ) -> Summary {
     let mut summary = Summary::default();
@@ -308,7 +312,7 @@ fn check_totals<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, report: &mut impl FnMut(Find
             }
         }
         if let Some(owner) = owner {
-            let recorded = mm.accounts.get(owner).map_or(0, |a| a.total());
+            let recorded = mm.accounts.get(owner).map_or(0, DomainPages::total);
             if recorded != counted {
                 report(Finding::Total {
                     owner,

@@ -126,7 +126,7 @@ pub fn update<M: FrameMem, T: Tlb>(
     addr: MachAddr,
     descriptor: u64,
 ) -> Result<(), PtError> {
-    if addr.raw() % 8 != 0 {
+    if !addr.raw().is_multiple_of(8) {
         return Err(PtError::BadDescriptor);
     }
     let stored = check(descriptor).ok_or(PtError::BadDescriptor)?;

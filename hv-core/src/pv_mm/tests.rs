@@ -20,7 +20,7 @@ const TABLE: u64 = pte::P | pte::RW | pte::US;
 fn verify(g: &Guest, others: &[(Mfn, Held)]) {
     let mut findings = Vec::new();
     let summary = audit::audit(&g.mm, &|f| others.iter().for_each(|&(m, h)| f(m, h)), |x| {
-        findings.push(x)
+        findings.push(x);
     });
     assert!(findings.is_empty(), "{findings:?}");
     assert_eq!(summary.findings, 0);

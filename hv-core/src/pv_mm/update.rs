@@ -88,9 +88,8 @@ pub fn store<M: FrameMem, T: Tlb>(
 /// stays one: taking a table apart needs the lock.
 #[inline]
 fn lock_valid(frame: &Frame, owner: DomId) -> Option<TableGuard<'_>> {
-    if frame.kind().ty().level().is_none() {
-        return None;
-    }
+    // A look before the lock: only tables are ever locked.
+    frame.kind().ty().level()?;
     let guard = frame.lock_table();
     let kind = frame.kind();
     let good = kind.is_valid() && kind.ty().level().is_some() && frame.owner() == owner;

@@ -34,7 +34,7 @@ pub fn build(info: &BootInfo, options: &Options) {
         Ok(domain) => start(&domain),
         Err(why) => {
             log::error!("no dom0: {why}");
-            super::power::after_crash("dom0 could not be built")
+            crate::power::after_crash("dom0 could not be built")
         }
     }
 }

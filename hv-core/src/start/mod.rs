@@ -10,7 +10,6 @@ pub mod hardware;
 pub mod options;
 #[cfg(target_os = "none")]
 pub mod panic;
-pub mod power;
 #[cfg(target_os = "none")]
 mod run;
 

@@ -3,12 +3,13 @@
 
 use super::boot_info::BootInfo;
 use super::options::Options;
-use super::{dom0, ground, hardware, panic, power};
+use super::{dom0, ground, hardware, panic};
 use crate::addr::{CpuId, Mfn};
 use crate::arch::machine::{self, area, isolation};
 use crate::domain::notify::SCHEDULER;
 use crate::mm::frame_alloc::Request;
 use crate::mm::{frame_io, host};
+use crate::power;
 use crate::sync::Once;
 use crate::time::timers;
 use crate::trap;

@@ -5,28 +5,13 @@
 
 use crate::addr::GuestVa;
 use crate::arch::machine;
+use crate::arch::regs::{
+    RFLAGS_AC, RFLAGS_IF, RFLAGS_IOPL, RFLAGS_NT, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM,
+};
 use crate::domain::vcpu::Callback;
 use crate::hypercall::Call;
 use crate::mm::guest_stack;
 use xen_abi::arch_x86::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
-
-/// RFLAGS bits by name. Source: Intel SDM vol. 1, 3.4.3.
-pub mod rflags {
-    /// Trap flag.
-    pub const TF: u64 = 1 << 8;
-    /// Interrupt enable.
-    pub const IF: u64 = 1 << 9;
-    /// I/O privilege level.
-    pub const IOPL: u64 = 3 << 12;
-    /// Nested task.
-    pub const NT: u64 = 1 << 14;
-    /// Resume.
-    pub const RF: u64 = 1 << 16;
-    /// Virtual 8086 mode.
-    pub const VM: u64 = 1 << 17;
-    /// Alignment check.
-    pub const AC: u64 = 1 << 18;
-}
 
 /// The guest cannot take what it must be given: its domain is to be crashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +59,7 @@ pub fn enter_kernel(
     } else {
         r.cs & 0xffff
     } | u64::from(masked) << 32;
-    let flags = r.rflags & !(rflags::IF | rflags::IOPL) | if masked == 0 { rflags::IF } else { 0 };
+    let flags = r.rflags & !(RFLAGS_IF | RFLAGS_IOPL) | if masked == 0 { RFLAGS_IF } else { 0 };
     let words = [
         r.rcx,
         r.r11,
@@ -101,7 +86,7 @@ pub fn enter_kernel(
     r.cs = u64::from(FLAT_KERNEL_CS);
     r.ss = u64::from(FLAT_KERNEL_SS);
     r.rsp = rsp;
-    r.rflags &= !(rflags::AC | rflags::VM | rflags::RF | rflags::NT | rflags::TF);
+    r.rflags &= !(RFLAGS_AC | RFLAGS_VM | RFLAGS_RF | RFLAGS_NT | RFLAGS_TF);
     if target.mask_events
         && let Some(info) = mask
     {

@@ -2,10 +2,10 @@
 //! running vCPU once, handles what happened, and leaves through [`exit`].
 #![allow(unsafe_code, reason = "called by entry code with raw frames")]
 
-use super::{crash_domain, exceptions, exit, interrupt, switch};
+use super::{exceptions, exit, interrupt, switch};
 use crate::arch::machine::{self, local};
 use crate::arch::regs::GuestRegs;
-use crate::hypercall;
+use crate::hypercall::{self, crash_domain};
 
 /// A 64-bit `syscall`: a hypercall from the guest's kernel, a system call from its
 /// user mode.

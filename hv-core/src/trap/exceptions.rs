@@ -1,10 +1,11 @@
 //! What each exception of a guest means.
 
-use super::bounce::{self, Undeliverable, rflags};
+use super::bounce::{self, Undeliverable};
 use super::page_fault;
 use crate::addr::GuestVa;
 use crate::arch::machine;
-use crate::hypercall::Call;
+use crate::arch::regs::RFLAGS_TF;
+use crate::hypercall::{Call, crash_domain};
 
 /// A system call from guest user mode.
 pub fn system_call(call: &mut Call<'_>) {
@@ -23,7 +24,7 @@ pub fn system_call(call: &mut Call<'_>) {
 /// Ends the domain if what it had to be given could not be delivered.
 pub fn crash_if_undeliverable(call: &mut Call<'_>, result: Result<(), Undeliverable>) {
     if let Err(why) = result {
-        super::crash_domain(call, format_args!("cannot deliver to its kernel: {why:?}"));
+        crash_domain(call, format_args!("cannot deliver to its kernel: {why:?}"));
     }
 }
 
@@ -85,7 +86,7 @@ fn int80(call: &mut Call<'_>) -> Result<(), Undeliverable> {
 fn debug(call: &mut Call<'_>) -> Result<(), Undeliverable> {
     let dr6 = machine::take_dr6();
     call.state.debug[6] |= dr6;
-    if call.regs.rflags & rflags::TF == 0 && dr6 & 0xf == 0 {
+    if call.regs.rflags & RFLAGS_TF == 0 && dr6 & 0xf == 0 {
         // Neither a step nor a breakpoint of this guest.
         return Ok(());
     }

@@ -4,17 +4,13 @@
 //! kernel's stack; [`exit`] is what happens before every return to a guest.
 
 pub mod bounce;
-mod crash;
 #[cfg(target_os = "none")]
 mod entry_points;
 #[cfg(target_os = "none")]
 pub use entry_points::{guest_syscall, guest_trap, host_trap, ist_trap, run_guests};
 mod emulate;
-mod exceptions;
+pub mod exceptions;
 pub mod exit;
 pub mod interrupt;
 mod page_fault;
-pub mod shutdown;
 pub mod switch;
-
-pub use crash::crash_domain;

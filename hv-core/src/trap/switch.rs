@@ -5,7 +5,7 @@
 use crate::addr::{CpuId, Nanos};
 use crate::arch::machine;
 use crate::domain::notify::SCHEDULER;
-use crate::domain::{Domain, Vcpu, registry};
+use crate::domain::{Domain, Vcpu, registry, shutdown};
 use crate::event::Virq;
 use crate::sched::UnitId;
 use crate::time::timer_queue::TimerId;
@@ -97,7 +97,7 @@ fn expire(now: Nanos) -> bool {
         }),
         TimerId::Watchdog(dom, _) => {
             if let Some(domain) = registry::get(dom) {
-                super::shutdown::domain(&domain, xen_abi::sched::SHUTDOWN_WATCHDOG);
+                shutdown::domain(&domain, xen_abi::sched::SHUTDOWN_WATCHDOG);
             }
         }
     });

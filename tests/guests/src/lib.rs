@@ -4,7 +4,7 @@
 //! uses lies in the boot region. Builds for bare metal only, elsewhere the crate is empty.
 //!
 //! Tests make the hypervisor change mappings and pages on purpose. That is sound as long as it
-//! hits [`memory::Page`]s only: they are read and written through raw volatile accesses, no Rust
+//! hits `memory::Page`s only: they are read and written through raw volatile accesses, no Rust
 //! reference to their contents exists.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg(target_os = "none")]

@@ -275,7 +275,7 @@ mod tests {
         let ran = job.run(&g.mm, &space, g.id, &|| false);
         assert_eq!(ran, (8, Ok(End::Done)));
         let got: u64 = space.read(TAKE).unwrap();
-        assert!(got % 8 == 0 && got + 8 <= 64);
+        assert!(got.is_multiple_of(8) && got + 8 <= 64);
         for n in 0..8 {
             assert_eq!(g.mm.m2p.get(Mfn::new(got + n)), Some(Pfn(500 + n)));
             let frame = g.mm.record(s.pages[n as usize]);

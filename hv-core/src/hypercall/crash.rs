@@ -1,6 +1,6 @@
 //! When a guest cannot go on.
 
-use crate::hypercall::Call;
+use super::Call;
 use core::fmt::Arguments;
 
 /// Ends the calling domain: its mistake, and only its own end. Prints its state and
@@ -62,7 +62,7 @@ pub fn crash_domain(call: &mut Call<'_>, why: Arguments<'_>) {
         call.state.kernel_sp
     );
     print_stack(call);
-    super::shutdown::domain(call.domain, xen_abi::sched::SHUTDOWN_CRASH);
+    crate::domain::shutdown::domain(call.domain, xen_abi::sched::SHUTDOWN_CRASH);
 }
 
 /// Words of the guest's stack, as far as they can be read.

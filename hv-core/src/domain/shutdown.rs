@@ -1,11 +1,11 @@
 //! The end of a domain: dom0's is the machine's.
 
+use super::notify::SCHEDULER;
+use super::{Domain, registry};
 use crate::addr::{DomId, VcpuId};
 use crate::arch::machine;
-use crate::domain::notify::SCHEDULER;
-use crate::domain::{Domain, registry};
 use crate::event::Virq;
-use crate::start::power;
+use crate::power;
 use core::sync::atomic::Ordering;
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_WATCHDOG};
 
