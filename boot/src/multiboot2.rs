@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn every_truncation_is_noticed_and_harmless() {
         let bytes = sample();
-        for len in FIXED..bytes.len() - 8 {
+        for len in (FIXED..bytes.len() - 8).step_by(if cfg!(miri) { 37 } else { 1 }) {
             let mut info = BootInfo::new();
             read(&bytes[..len], &mut info);
             assert!(info.damaged, "cut at {len}");

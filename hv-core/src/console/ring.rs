@@ -58,15 +58,17 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::boxed::Box;
-
-    fn new() -> Ring {
-        Ring::new(Box::leak(Box::new([const { AtomicU8::new(0) }; SIZE])))
+    /// A ring of its own for each test.
+    macro_rules! new {
+        () => {{
+            static BYTES: Bytes = [const { AtomicU8::new(0) }; SIZE];
+            Ring::new(&BYTES)
+        }};
     }
 
     #[test]
     fn reads_on_from_where_it_was() {
-        let mut ring = new();
+        let mut ring = new!();
         ring.write(b"hello ");
         let mut buf = [0; 4];
         assert_eq!(ring.read(0, &mut buf), (4, 4));
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_oldest_text_goes_first() {
-        let mut ring = new();
+        let mut ring = new!();
         ring.write(&[b'a'; SIZE]);
         ring.write(b"bc");
         let mut buf = std::vec![0; SIZE + 10];
@@ -92,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_position_from_the_future_means_the_start() {
-        let mut ring = new();
+        let mut ring = new!();
         ring.write(b"x");
         assert_eq!(ring.read(u64::MAX, &mut [0; 9]), (1, 1));
     }

@@ -306,7 +306,7 @@ mod tests {
     impl Fake {
         fn new() -> Self {
             Self(
-                (0..64)
+                (0..16)
                     .map(|_| [const { AtomicU64::new(0x55) }; 512])
                     .collect(),
             )
@@ -393,7 +393,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig {
-            cases: if cfg!(miri) { 4 } else { 64 },
+            cases: if cfg!(miri) { 2 } else { 64 },
             failure_persistence: None,
             ..ProptestConfig::default()
         })]
