@@ -58,7 +58,9 @@ const UPWARDS: &[(&str, &[&str])] = &[
         "arch/x86_64/local.rs",
         &["domain", "mm", "sched", "hypercall"],
     ),
-    ("arch/fake.rs", &["domain", "sched"]),
+    ("arch/fake.rs", &["domain", "mm", "sched"]),
+    // Kept translations of guest stacks go when the TLB goes.
+    ("arch/x86_64/tlb.rs", &["mm"]),
     // What entry code calls.
     ("arch/x86_64/entry.rs", &["trap"]),
 ];

@@ -117,7 +117,9 @@ impl<'a, M: FrameMem> GuestSpace<'a, M> {
     #[inline]
     pub fn write<T: IntoBytes + Immutable>(&self, va: GuestVa, value: &T) -> Result<(), Fault> {
         let from = value.as_bytes();
-        if va.0 & 7 != 0 || from.len() % 8 != 0 || va.page_offset() + from.len() as u64 > PAGE_SIZE
+        if va.0 & 7 != 0
+            || !from.len().is_multiple_of(8)
+            || va.page_offset() + from.len() as u64 > PAGE_SIZE
         {
             return self.write_bytes(va, from);
         }

@@ -9,7 +9,10 @@ use crate::hypercall::{self, crash_domain};
 
 /// A 64-bit `syscall`: a hypercall from the guest's kernel, a system call from its
 /// user mode.
-pub extern "C" fn guest_syscall(frame: *mut GuestRegs) -> *mut GuestRegs {
+///
+/// # Safety
+/// Entry code calls it, with this CPU's entry frame, on the empty hypervisor stack.
+pub unsafe extern "C" fn guest_syscall(frame: *mut GuestRegs) -> *mut GuestRegs {
     // SAFETY: entry code calls with this CPU's frame, and nobody holds the loan.
     let mut call = unsafe { local::lend(frame) };
     if call.state.kernel_mode {
@@ -21,7 +24,10 @@ pub extern "C" fn guest_syscall(frame: *mut GuestRegs) -> *mut GuestRegs {
 }
 
 /// An exception or interrupt that arrived while a guest ran.
-pub extern "C" fn guest_trap(frame: *mut GuestRegs) -> *mut GuestRegs {
+///
+/// # Safety
+/// Entry code calls it, with this CPU's entry frame, on the empty hypervisor stack.
+pub unsafe extern "C" fn guest_trap(frame: *mut GuestRegs) -> *mut GuestRegs {
     // SAFETY: as above.
     let mut call = unsafe { local::lend(frame) };
     if let Err(why) = exceptions::from_guest(&mut call) {
@@ -58,7 +64,10 @@ pub fn run_guests() -> ! {
 
 /// An exception or interrupt that arrived while the hypervisor ran: interrupts only
 /// come when it opened them, in idle or at a preemption point.
-pub extern "C" fn host_trap(frame: *mut GuestRegs) {
+///
+/// # Safety
+/// Entry code calls it, with the frame it made on the current stack.
+pub unsafe extern "C" fn host_trap(frame: *mut GuestRegs) {
     // SAFETY: entry code passes a frame on the current stack.
     let regs = unsafe { &mut *frame };
     if regs.vector >= 0x20 {
@@ -74,7 +83,10 @@ pub extern "C" fn host_trap(frame: *mut GuestRegs) {
 
 /// NMI, machine check, double fault or debug exception, on a stack of its own.
 /// Returns the entry frame if the guest is to get it like an ordinary exception.
-pub extern "C" fn ist_trap(frame: *mut GuestRegs) -> *mut GuestRegs {
+///
+/// # Safety
+/// As [`host_trap`].
+pub unsafe extern "C" fn ist_trap(frame: *mut GuestRegs) -> *mut GuestRegs {
     const DEBUG: u32 = 1;
     const NMI: u32 = 2;
     // SAFETY: as above.

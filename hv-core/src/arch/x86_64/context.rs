@@ -290,7 +290,7 @@ pub fn map_ldt_page(n: u16, frame: Mfn) {
         host_map::set_window(
             page_va(local().id, cpu_area::LDT_PAGE + u64::from(n)),
             Some(frame),
-        )
+        );
     };
     local().ldt_mapped.set(local().ldt_mapped.get() | 1 << n);
 }
