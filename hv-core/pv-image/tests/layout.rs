@@ -216,6 +216,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 96 }))]
 
     #[test]
+    #[cfg_attr(miri, ignore = "no unsafe code here, and very slow")]
     fn tables_map_what_the_plan_says(
         base in prop::sample::select(vec![
             0, 0x10_0000, 0x3fff_f000, 0x7f_ffe0_0000, 0xffff_ffff_8000_0000, 0xffff_8800_0000_0000,
@@ -281,6 +282,7 @@ proptest! {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "no unsafe code here, and very slow")]
 fn cut_off_images_are_refused_or_harmless() {
     let file = LINUX.elf();
     for len in 0..file.len() {
