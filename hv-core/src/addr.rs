@@ -142,7 +142,11 @@ impl GuestVa {
     #[must_use]
     #[inline]
     pub const fn is_guest(self) -> bool {
-        self.is_canonical() && !self.in_hypervisor()
+        // Turned by half the space, canonical addresses are those below 2^48, and the
+        // hypervisor's the first 2^43 of them: slot 256 is the first of the upper half.
+        const SLOTS: u32 = 43;
+        let turned = self.0.wrapping_add((1 << 47) - (1 << SLOTS));
+        turned >> SLOTS < (1 << (48 - SLOTS)) - 1
     }
 
     /// Index into the table of `level` (1 to 4) that translates this address.
@@ -258,3 +262,35 @@ pub struct VcpuId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(transparent)]
 pub struct Nanos(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_guests() {
+        let cases = [
+            (0, true),
+            (0x7fff_ffff_ffff, true),
+            (0x8000_0000_0000, false),
+            (0xffff_7fff_ffff_ffff, false),
+            (HYPERVISOR_START, false),
+            (HYPERVISOR_END - 1, false),
+            (HYPERVISOR_END, true),
+            (u64::MAX, true),
+        ];
+        for (va, guest) in cases {
+            let va = GuestVa(va);
+            assert_eq!(va.is_guest(), guest, "{va:x?}");
+            assert_eq!(va.is_guest(), va.is_canonical() && !va.in_hypervisor());
+        }
+    }
+
+    #[test]
+    fn cpus_of_a_mask() {
+        let mask = CpuMask::only(CpuId(63)).with(CpuId(0)).with(CpuId(9));
+        let cpus: Vec<u16> = mask.iter().map(|c| c.0).collect();
+        assert_eq!(cpus, [0, 9, 63]);
+        assert_eq!(CpuMask::NONE.iter().count(), 0);
+    }
+}

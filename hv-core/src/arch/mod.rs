@@ -54,6 +54,19 @@ pub trait FrameMem {
 
     /// First byte of the frame, for bulk copies. Valid for 4096 bytes.
     fn bytes(&self, mfn: Mfn) -> *mut u8;
+
+    /// All bits set in any of the words `16 * group` to `16 * group + 15`.
+    ///
+    /// # Panics
+    /// If there is no such group in a frame.
+    #[inline]
+    fn gather(&self, mfn: Mfn, group: usize) -> u64 {
+        self.words(mfn)[group * 16..group * 16 + 16]
+            .iter()
+            .fold(0, |all, word| {
+                all | word.load(core::sync::atomic::Ordering::Relaxed)
+            })
+    }
 }
 
 /// When a frame last lost a kind of access that a TLB may still remember.

@@ -7,7 +7,7 @@
 
 use super::mmu::{self, ELEMENTS, Halt, Runner};
 use super::{Call, Error, HypercallResult, Reply};
-use crate::addr::{GuestVa, MachAddr};
+use crate::addr::{DomId, GuestVa, MachAddr};
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::guest_copy::GuestSpace;
 use crate::mm::host;
@@ -28,6 +28,34 @@ const CHUNK: usize = 8;
 /// element's: `ENOSYS` (kind), `EINVAL` (frame, flags, type), `EBUSY` (type conflict),
 /// `EPERM` (device memory).
 pub fn mmu_update(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
+    if args[1] as u32 == 1
+        && args[2] == 0
+        && args[3] as u32 == u32::from(DomId::SELF.0)
+        && let Some(result) = single(call, args[0])
+    {
+        return result;
+    }
+    list(call, args)
+}
+
+/// One store of one's own into an L1 table: nearly every call is this. `None`: it is
+/// something else.
+#[inline]
+fn single(call: &Call<'_>, at: u64) -> Option<HypercallResult> {
+    let element: abi::MmuUpdate = call.guest().read(GuestVa(at)).ok()?;
+    let how = match element.ptr & 7 {
+        abi::MMU_NORMAL_PT_UPDATE => Store::Set,
+        abi::MMU_PT_UPDATE_PRESERVE_AD => Store::PreserveAd,
+        _ => return None,
+    };
+    let addr = MachAddr::from_guest(element.ptr & !7)?;
+    let rights = call.domain.rights();
+    let stored = update::store_l1(host::get(), &rights, addr, element.val, how)?;
+    Some(stored.map(|_| Reply::Done(0)).map_err(Error::from))
+}
+
+#[inline(never)]
+fn list(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     let resumed = args[1] as u32 & abi::MMU_UPDATE_PREEMPTED != 0;
     let count = args[1] as u32 & !abi::MMU_UPDATE_PREEMPTED;
     let (rights, foreign_tables) = mmu::rights(call, args[3] as u32)?;

@@ -313,7 +313,9 @@ impl fmt::Debug for TypeWord {
 pub struct Frame {
     count: AtomicU64,
     kind: AtomicU64,
-    /// When the frame last lost an access that a TLB may remember.
+    /// When the frame last lost an access that a TLB may remember. While the frame is
+    /// a table, which has no use for that: bit `n` is set if any of the entries `16n` to
+    /// `16n + 15` was ever present.
     stamp: AtomicU32,
     /// Bit 0: locked; bit 1: half; bits 16 up: progress.
     lock: AtomicU32,
@@ -633,7 +635,29 @@ pub struct TableGuard<'a> {
     frame: &'a Frame,
 }
 
+/// Entries that one bit of [`TableGuard::occupied`] stands for.
+pub const GROUP: usize = 16;
+
 impl TableGuard<'_> {
+    /// Groups of [`GROUP`] entries, by bit, that may have present ones.
+    #[must_use]
+    #[inline]
+    pub fn occupied(&self) -> u32 {
+        self.frame.stamp.load(Ordering::Relaxed)
+    }
+
+    /// Notes that entry `index` is about to be present.
+    #[inline]
+    pub(crate) fn occupy(&self, index: usize) {
+        let bits = self.occupied() | 1 << (index / GROUP & 31);
+        self.frame.stamp.store(bits, Ordering::Relaxed);
+    }
+
+    /// Notes that no entry has been present: the frame becomes a table.
+    pub(crate) fn clear_occupied(&self) {
+        self.frame.stamp.store(0, Ordering::Relaxed);
+    }
+
     /// Entries, from the first, that hold references (of a table in transition or partial).
     #[must_use]
     pub fn progress(&self) -> usize {

@@ -9,7 +9,7 @@ use super::pte;
 use crate::addr::{DomId, Mfn};
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::account::DomainPages;
-use crate::mm::frame_table::{Frame, FrameType};
+use crate::mm::frame_table::{Frame, FrameType, GROUP};
 use crate::mm::{FIRST_HYPERVISOR_SLOT, HYPERVISOR_SLOTS, Mm};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -70,6 +70,11 @@ pub enum Finding {
     /// The allocator's lists contradict the record.
     FreeList {
         /// The frame.
+        mfn: Mfn,
+    },
+    /// A present entry in a group that is not noted as occupied.
+    Unnoted {
+        /// The table.
         mfn: Mfn,
     },
     /// No memory for the window.
@@ -205,12 +210,14 @@ fn count_frame<M: FrameMem, T: Tlb, R: FnMut(Finding)>(
         return false;
     };
     let words = mm.mem.words(mfn);
+    let guard = frame.lock_table();
     let (complete, half) = if kind.is_valid() {
         (words.len(), false)
     } else {
-        let guard = frame.lock_table();
         (guard.progress(), guard.half())
     };
+    let occupied = guard.occupied();
+    drop(guard);
     for (index, word) in words.iter().enumerate().take(complete + usize::from(half)) {
         let entry = word.load(Ordering::Relaxed);
         if is_reserved(level, index) {
@@ -221,6 +228,9 @@ fn count_frame<M: FrameMem, T: Tlb, R: FnMut(Finding)>(
         }
         if entry & pte::P == 0 {
             continue;
+        }
+        if occupied >> (index / GROUP) & 1 == 0 {
+            window.find(Finding::Unnoted { mfn });
         }
         let target = pte::frame(entry);
         if level > 1 {

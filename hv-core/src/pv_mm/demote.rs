@@ -1,12 +1,12 @@
 //! Giving a table's type reference back; with the last one the table is taken apart,
 //! from its last entry to its first.
 
-use super::promote::{CHUNK, any_present, chunks, is_reserved, release_first};
+use super::promote::{is_reserved, release_first};
 use super::{Leftover, Preempt, Unfinished, pte};
 use crate::addr::Mfn;
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::Mm;
-use crate::mm::frame_table::{Released, TableGuard};
+use crate::mm::frame_table::{GROUP, Released, TableGuard};
 use core::sync::atomic::Ordering;
 
 /// Gives back a type reference to `mfn` as table of `level`.
@@ -48,7 +48,7 @@ pub fn release_table<M: FrameMem, T: Tlb>(
 }
 
 fn take_apart_l1<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, mfn: Mfn, guard: &TableGuard<'_>) {
-    release_first(mm, mfn, guard.progress());
+    release_first(mm, mfn, guard, guard.progress());
     guard.set_progress(0, false);
 }
 
@@ -68,11 +68,11 @@ fn take_apart_upper<M: FrameMem, T: Tlb>(
     }
     let top = end;
     while end > 0 {
-        if end.is_multiple_of(CHUNK) && !any_present(&chunks(words)[end / CHUNK - 1]) {
-            end -= CHUNK;
+        let index = end - 1;
+        if guard.occupied() >> (index / GROUP) & 1 == 0 {
+            end = index / GROUP * GROUP;
             continue;
         }
-        let index = end - 1;
         let entry = words[index].load(Ordering::Relaxed);
         if entry & pte::P != 0 && !is_reserved(level, index) {
             if end != top && preempt() {

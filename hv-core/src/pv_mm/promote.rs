@@ -5,30 +5,12 @@ use super::entry::{acquire_l1, check_l1, release_l1};
 use super::{Leftover, Preempt, PtError, Rights, Stop, pte};
 use crate::addr::Mfn;
 use crate::arch::{FrameMem, Tlb};
-use crate::mm::frame_table::{Acquired, Frame, FrameType, TableGuard};
+use crate::mm::frame_table::{Acquired, Frame, FrameType, GROUP, TableGuard};
 use crate::mm::{FIRST_HYPERVISOR_SLOT, HYPERVISOR_SLOTS, Mm};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 /// Entries of a page table.
 pub(super) const ENTRIES: usize = 512;
-
-/// Entries looked at together: tables are sparse.
-pub(super) const CHUNK: usize = 8;
-
-/// A table in chunks.
-#[inline]
-pub(super) fn chunks(words: &[AtomicU64; ENTRIES]) -> &[[AtomicU64; CHUNK]] {
-    words.as_chunks().0
-}
-
-/// Whether any entry of a chunk is present.
-#[inline]
-pub(super) fn any_present(chunk: &[AtomicU64; CHUNK]) -> bool {
-    let all = chunk
-        .iter()
-        .fold(0, |all, word| all | word.load(Ordering::Relaxed));
-    all & pte::P != 0
-}
 
 /// Whether entry `index` of a table of `level` is the hypervisor's.
 #[inline]
@@ -79,6 +61,7 @@ pub fn acquire_table<M: FrameMem, T: Tlb>(
                 mm.flush_before_reuse(frame, before, ty);
                 let guard = frame.lock_table();
                 guard.set_progress(0, false);
+                guard.clear_occupied();
                 return validate(mm, rights, mfn, frame, level, guard, preempt);
             }
             Acquired::Resume => {
@@ -146,11 +129,14 @@ fn validate_l1<M: FrameMem, T: Tlb>(
     mfn: Mfn,
     guard: &TableGuard<'_>,
 ) -> Result<(), Halt> {
-    for (n, chunk) in chunks(mm.mem.words(mfn)).iter().enumerate() {
-        if !any_present(chunk) {
+    let words = mm.mem.words(mfn);
+    for (n, group) in words.as_chunks::<GROUP>().0.iter().enumerate() {
+        // Most tables are sparse.
+        if mm.mem.gather(mfn, n) & pte::P == 0 {
             continue;
         }
-        for (k, word) in chunk.iter().enumerate() {
+        guard.occupy(n * GROUP);
+        for (k, word) in group.iter().enumerate() {
             // Nobody else writes here: no guest can map it writable, and the MMU does
             // not use a table before it is valid.
             let entry = word.load(Ordering::Relaxed);
@@ -164,8 +150,8 @@ fn validate_l1<M: FrameMem, T: Tlb>(
                     }
                 }
                 Err(e) => {
+                    release_first(mm, mfn, guard, n * GROUP + k);
                     guard.set_progress(0, false);
-                    release_first(mm, mfn, n * CHUNK + k);
                     return Err(Halt::Failed(e));
                 }
             }
@@ -176,15 +162,18 @@ fn validate_l1<M: FrameMem, T: Tlb>(
 }
 
 /// Gives back what the first `count` entries of an L1 table hold.
-pub(super) fn release_first<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, mfn: Mfn, count: usize) {
-    for (n, chunk) in chunks(mm.mem.words(mfn)).iter().enumerate() {
-        if n * CHUNK >= count {
-            break;
-        }
-        if !any_present(chunk) {
-            continue;
-        }
-        for word in &chunk[..CHUNK.min(count - n * CHUNK)] {
+pub(super) fn release_first<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    mfn: Mfn,
+    guard: &TableGuard<'_>,
+    count: usize,
+) {
+    let words = &mm.mem.words(mfn)[..count];
+    let mut occupied = guard.occupied();
+    while occupied != 0 {
+        let first = occupied.trailing_zeros() as usize * GROUP;
+        occupied &= occupied - 1;
+        for word in words.iter().skip(first).take(GROUP) {
             let entry = word.load(Ordering::Relaxed);
             if entry & pte::P != 0 {
                 release_l1(mm, entry);
@@ -208,8 +197,8 @@ fn validate_upper<M: FrameMem, T: Tlb>(
     let mut half = guard.half();
     let mut next = start;
     while next < ENTRIES {
-        if next.is_multiple_of(CHUNK) && !any_present(&chunks(words)[next / CHUNK]) {
-            next += CHUNK;
+        if next.is_multiple_of(GROUP) && mm.mem.gather(mfn, next / GROUP) & pte::P == 0 {
+            next += GROUP;
             continue;
         }
         let (index, word) = (next, &words[next]);
@@ -221,6 +210,7 @@ fn validate_upper<M: FrameMem, T: Tlb>(
         if entry & pte::P == 0 {
             continue;
         }
+        guard.occupy(index);
         if index > start && preempt() {
             guard.set_progress(index, false);
             return Err(Halt::Interrupted);

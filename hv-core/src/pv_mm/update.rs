@@ -62,6 +62,9 @@ pub fn store<M: FrameMem, T: Tlb>(
     if let Some(guard) = lock_valid(frame, rights.tables) {
         let word = &mm.mem.words(mfn)[index];
         let level = frame.kind().ty().level().unwrap_or(1);
+        if new & pte::P != 0 {
+            guard.occupy(index);
+        }
         if level == 1 {
             let old = set_l1(mm, rights, word, new, how)?;
             return Ok(Updated {
@@ -82,6 +85,25 @@ pub fn store<M: FrameMem, T: Tlb>(
         stale: false,
         leftover: None,
     })
+}
+
+/// As [`store`], if `addr` is in a valid L1 table, which is what it nearly always is.
+#[inline]
+pub fn store_l1<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    rights: &Rights<'_>,
+    addr: MachAddr,
+    new: u64,
+    how: Store,
+) -> Option<Result<u64, PtError>> {
+    let slot = L1Slot {
+        table: addr.frame(),
+        index: (addr.page_offset() / 8) as usize,
+    };
+    match write_l1(mm, rights, slot, new, how) {
+        Err(PtError::NotATable) => None,
+        done => Some(done),
+    }
 }
 
 /// The lock of `owner`'s frame, if it is a valid table. While the lock is held it
@@ -109,7 +131,10 @@ pub fn write_l1<M: FrameMem, T: Tlb>(
     new: u64,
     how: Store,
 ) -> Result<u64, PtError> {
-    let _guard = lock_l1(mm, rights.tables, slot.table)?;
+    let guard = lock_l1(mm, rights.tables, slot.table)?;
+    if new & pte::P != 0 {
+        guard.occupy(slot.index);
+    }
     set_l1(mm, rights, slot.word(&mm.mem), new, how)
 }
 
@@ -146,7 +171,8 @@ pub fn replace_l1<M: FrameMem, T: Tlb>(
     new: u64,
 ) -> Result<u64, PtError> {
     let new = check_l1(rights, new)?;
-    let _guard = lock_l1(mm, rights.tables, slot.table)?;
+    let guard = lock_l1(mm, rights.tables, slot.table)?;
+    guard.occupy(slot.index);
     let old = slot.word(&mm.mem).swap(new, Ordering::AcqRel);
     if old & pte::P != 0 {
         release_l1(mm, old);
@@ -168,7 +194,8 @@ pub fn clear_if_maps<M: FrameMem, T: Tlb>(
     writable: bool,
     new: u64,
 ) -> Result<u64, PtError> {
-    let _guard = lock_l1(mm, owner, slot.table)?;
+    let guard = lock_l1(mm, owner, slot.table)?;
+    guard.occupy(slot.index);
     let word = slot.word(&mm.mem);
     let old = word.load(Ordering::Acquire);
     let maps = old & pte::P != 0 && pte::frame(old) == mfn && (old & pte::RW != 0) == writable;
