@@ -1,4 +1,4 @@
-//! The hypervisor's binary: from the boot loader to [`hv_core::start::main`].
+//! The hypervisor's binary: from the boot loader to `hv_core::start::main`.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]

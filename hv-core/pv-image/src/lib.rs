@@ -1,6 +1,6 @@
 //! Kernel images of PV guests and the plan of their first address space.
 //!
-//! From the bytes of a kernel file to everything a domain builder must know: [`file`] finds the
+//! From the bytes of a kernel file to everything a domain builder must know: [`file`](mod@file) finds the
 //! compressed kernel in a bzImage and unpacks it, [`kernel`] reads the ELF file and its Xen
 //! notes, [`plan`] lays out pseudo-physical memory, [`table`] lists the entries of the boot page
 //! tables, [`start_info`] fills the page the kernel reads first.

@@ -46,7 +46,7 @@ pub trait FlushCpu {
 /// and "flushed after the stamp" is "greater".
 ///
 /// The clock wraps. Comparison is by signed distance, right while the two are less
-/// than 2^31 apart; to keep it so, [`FlushClock::wrap_due`] asks for a flush of every
+/// than 2^31 apart; to keep it so, `FlushClock::wrap_due` asks for a flush of every
 /// CPU four times a turn. (An old stamp that wraps past is taken for a recent one: a
 /// flush too many, never one too few.)
 #[derive(Debug)]

@@ -160,7 +160,7 @@ pub(crate) fn with_writer<R>(f: impl FnOnce(&mut dyn Write) -> R) -> R {
     f(&mut *CONSOLE.lock())
 }
 
-/// Like [`with_writer`] for a dying CPU: if whoever holds the lock does not let go
+/// Like `with_writer` for a dying CPU: if whoever holds the lock does not let go
 /// in time, the text goes past it, to the serial line alone.
 pub fn with_panic_writer<R>(f: impl FnOnce(&mut dyn Write) -> R) -> R {
     for _ in 0..PANIC_PATIENCE {

@@ -13,7 +13,7 @@ pub const MODULE_COMMAND_LINE: usize = 1024;
 /// Most modules kept.
 pub const MAX_MODULES: usize = 8;
 
-/// Everything known at [`super::main`].
+/// Everything known at `start::main`.
 #[derive(Debug, Default)]
 pub struct BootInfo {
     /// Who loaded us, by what protocol.
