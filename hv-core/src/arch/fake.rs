@@ -261,3 +261,6 @@ pub fn stack_cache() -> &'static crate::mm::guest_stack::StackCache {
     }
     CACHE.with(|c| *c)
 }
+
+/// Tells entry code of a stack page: there is none.
+pub fn keep_stack_page(_page: u64, _at: *mut u8) {}

@@ -5,7 +5,8 @@
 //! A kept translation is a TLB entry in all but name: each CPU has its own, it is
 //! dropped whenever that CPU flushes its TLB for correctness' sake (see
 //! `arch::machine::tlb`), and whoever needs it gone asks for that flush. So what holds
-//! for stale TLB entries holds for these.
+//! for stale TLB entries holds for these. Entry code has the last one for itself, so
+//! only the running vCPU's kernel root may be asked about here.
 #![allow(
     unsafe_code,
     reason = "reads and writes guest frames through the direct map"
@@ -86,6 +87,7 @@ fn locate(root: Mfn, va: GuestVa, bytes: u64) -> Result<*mut u64, Fault> {
         });
         at
     };
+    machine::keep_stack_page(page, at);
     // SAFETY: `at` is a RAM page, 4096 bytes; the offset was checked.
     Ok(unsafe { at.add(offset as usize).cast() })
 }

@@ -48,6 +48,7 @@ fn leave(mut call: hypercall::Call<'_>, frame: *mut GuestRegs) -> *mut GuestRegs
         // SAFETY: the earlier loan is not used again.
         call = unsafe { local::lend(frame) };
     }
+    machine::publish_fast(call.vcpu, call.state);
     frame
 }
 

@@ -18,6 +18,8 @@ pub fn system_call(call: &mut Call<'_>) {
         return;
     }
     let result = bounce::enter_kernel(call, target, None);
+    // As the CPU's own entry masks it; see `arch::x86_64::entry` for the fast way.
+    call.regs.rflags &= !rflags::DF;
     crash_if_undeliverable(call, result);
 }
 

@@ -432,6 +432,7 @@ pub fn load(domain: Arc<Domain>, vcpu: Arc<Vcpu>, state: Guard<'_, VcpuState>) -
         (*super::local::data()).frame = state.regs;
         let slot = &mut *local().current.get();
         assert!(slot.is_none(), "a vCPU is loaded already");
+        super::fast::withdraw();
         *slot = Some(Current {
             state,
             vcpu,

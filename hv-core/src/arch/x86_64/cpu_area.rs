@@ -80,16 +80,54 @@ pub struct EntryData {
     pub guest_cr3: u64,
     /// This CPU's `CpuLocal`.
     pub local: u64,
-    /// Error code and vector of a fault met while returning to the guest.
-    pub scratch_fault: u64,
+    /// The guest's `rax` while entry code needs a register.
+    pub scratch_rax: u64,
     /// Reasons to look around before the next return to a guest; other CPUs set them.
     pub work: AtomicU32,
-    pad32: u32,
-    pad: [u64; (4096 - 168 - 9 * 8) / 8],
+    /// Where the guest is, if entry code may handle its system calls and returns by
+    /// itself: [`SLOW`], [`IN_USER`] or [`IN_KERNEL`].
+    pub mode: u32,
+    /// What entry code needs for that; see `fast`.
+    pub fast: Fast,
+    /// Page number of the guest address that `stack_at` shows; all ones: none. A TLB
+    /// entry like those of `mm::guest_stack`, under the kernel's root.
+    pub stack_page: u64,
+    /// That page as the hypervisor sees it.
+    pub stack_at: u64,
+    /// The guest's `rdx` while entry code needs a register.
+    pub scratch_rdx: u64,
+    pad: [u64; (4096 - 168 - 19 * 8) / 8],
     /// The registers of the guest that entered. The stack of every entry from a
     /// guest starts at its end.
     pub frame: GuestRegs,
 }
+
+/// Copies of a vCPU's state for entry code, true while a guest runs and
+/// [`EntryData::mode`] is not [`SLOW`].
+#[repr(C)]
+pub struct Fast {
+    /// CR3 of the guest kernel.
+    pub kernel_cr3: u64,
+    /// CR3 of guest user mode.
+    pub user_cr3: u64,
+    /// The system-call callback.
+    pub syscall_rip: u64,
+    /// 1 if that callback masks events.
+    pub syscall_mask: u64,
+    /// Kernel stack pointer for entries from user mode.
+    pub kernel_sp: u64,
+    /// The vCPU's `vcpu_info`.
+    pub info: u64,
+    /// SYSENTER and the like have no fast path; keeps the block's size even.
+    pub reserved: u64,
+}
+
+/// Rust handles every entry.
+pub const SLOW: u32 = 0;
+/// The guest is in user mode.
+pub const IN_USER: u32 = 1;
+/// The guest is in kernel mode.
+pub const IN_KERNEL: u32 = 2;
 
 const _: () = assert!(size_of::<EntryData>() == 4096);
 const _: () = assert!(offset_of!(EntryData, frame) == FRAME_OFFSET as usize);
@@ -99,7 +137,7 @@ const _: () = assert!(offset_of!(EntryData, syscall32_entry) == 24);
 const _: () = assert!(offset_of!(EntryData, host_cr3) == 32);
 const _: () = assert!(offset_of!(EntryData, guest_cr3) == 40);
 const _: () = assert!(offset_of!(EntryData, local) == 48);
-const _: () = assert!(offset_of!(EntryData, scratch_fault) == 56);
+const _: () = assert!(offset_of!(EntryData, scratch_rax) == 56);
 
 /// Offset of the guest's registers in [`EntryData`].
 pub const FRAME_OFFSET: u64 = 4096 - 168;

@@ -85,8 +85,125 @@ oxen_entry_start:
     xor ebp, ebp
 .endm
 
+    // rsp is the data page's end, scratch_rsp the guest's. See `fast` for what may be
+    // done here; SLOW leaves with every register as the guest had it.
     .global oxen_syscall_entry
 oxen_syscall_entry:
+    cmp dword ptr [rsp - 4096 + {work}], 0
+    jne oxen_syscall_slow
+    cmp dword ptr [rsp - 4096 + {mode}], {in_kernel}
+    je oxen_fast_iret
+    cmp dword ptr [rsp - 4096 + {mode}], {in_user}
+    jne oxen_syscall_slow
+
+    // A system call: frame onto the kernel stack, mode and root changed.
+    mov [rsp - 4096 + {scratch_rax}], rax
+    mov [rsp - 4096 + {scratch_rdx}], rdx
+    mov rdx, [rsp - 4096 + {info}]
+    test byte ptr [rdx + 1], 1
+    jnz oxen_fast_give_up
+    mov rax, [rsp - 4096 + {kernel_sp}]
+    and rax, -16
+    sub rax, 56
+    mov rdx, rax
+    shr rdx, 12
+    cmp rdx, [rsp - 4096 + {stack_page}]
+    jne oxen_fast_give_up
+    mov edx, eax
+    and edx, 0xfff
+    cmp edx, 4096 - 56
+    ja oxen_fast_give_up
+    add rdx, [rsp - 4096 + {stack_at}]
+    mov [rdx], rcx
+    mov [rdx + 8], r11
+    mov [rdx + 16], rcx
+    mov qword ptr [rdx + 24], 0xe033
+    and r11d, {user_flags}
+    or r11d, 0x200
+    mov [rdx + 32], r11
+    mov rcx, [rsp - 4096]
+    mov [rdx + 40], rcx
+    mov qword ptr [rdx + 48], 0xe02b
+    mov rcx, [rsp - 4096 + {info}]
+    mov edx, [rsp - 4096 + {syscall_mask}]
+    or [rcx + 1], dl
+    mov dword ptr [rsp - 4096 + {mode}], {in_kernel}
+    swapgs
+    mov rcx, [rsp - 4096 + {kernel_cr3}]
+    mov cr3, rcx
+    and r11d, {kernel_flags}
+    mov rcx, [rsp - 4096 + {syscall_rip}]
+    mov rdx, [rsp - 4096 + {scratch_rdx}]
+    xchg rax, [rsp - 4096 + {scratch_rax}]
+    mov rsp, [rsp - 4096 + {scratch_rax}]
+    sysretq
+
+oxen_fast_give_up:
+    mov rax, [rsp - 4096 + {scratch_rax}]
+    mov rdx, [rsp - 4096 + {scratch_rdx}]
+    jmp oxen_syscall_slow
+
+    // The iret hypercall: rax, rcx and r11 are dead, the frame has them.
+oxen_fast_iret:
+    cmp rax, 23
+    jne oxen_syscall_slow
+    mov [rsp - 4096 + {scratch_rax}], rax
+    mov [rsp - 4096 + {scratch_rdx}], rdx
+    mov rax, [rsp - 4096]
+    mov rdx, rax
+    shr rdx, 12
+    cmp rdx, [rsp - 4096 + {stack_page}]
+    jne oxen_fast_give_up
+    mov edx, eax
+    and edx, 0xfff
+    cmp edx, 4096 - 72
+    ja oxen_fast_give_up
+    add rdx, [rsp - 4096 + {stack_at}]
+    cmp qword ptr [rdx + 24], 0
+    jne oxen_fast_iret_slow
+    mov eax, [rdx + 48]
+    test eax, 0x200
+    jz oxen_fast_iret_slow
+    and eax, {settable_flags}
+    or eax, 0x202
+    mov [rsp - 24], rax
+    movzx eax, word ptr [rdx + 40]
+    or eax, 3
+    mov [rsp - 32], rax
+    mov rax, [rdx + 32]
+    mov [rsp - 40], rax
+    mov rax, [rdx + 56]
+    mov [rsp - 16], rax
+    movzx eax, word ptr [rdx + 64]
+    or eax, 3
+    mov [rsp - 8], rax
+    // Unmask, then look: whoever sets pending later interrupts this CPU.
+    mov rax, [rsp - 4096 + {info}]
+    mov byte ptr [rax + 1], 0
+    cmp byte ptr [rax], 0
+    jne oxen_fast_iret_slow
+    mov eax, [rdx + 40]
+    not eax
+    test eax, 3
+    jnz 6f
+    mov dword ptr [rsp - 4096 + {mode}], {in_user}
+    swapgs
+    mov rax, [rsp - 4096 + {user_cr3}]
+    mov cr3, rax
+6:
+    mov rax, [rdx]
+    mov r11, [rdx + 8]
+    mov rcx, [rdx + 16]
+    mov rdx, [rsp - 4096 + {scratch_rdx}]
+    sub rsp, 40
+    jmp oxen_iretq
+
+    // Rust reads the guest's frame again. (The mask may be off already, as it will
+    // leave it.)
+oxen_fast_iret_slow:
+    jmp oxen_fast_give_up
+
+oxen_syscall_slow:
     push 0xe02b
     push qword ptr [rsp - 4096 + 8]      // scratch_rsp
     push r11
@@ -257,6 +374,25 @@ oxen_entry_end:
     data = const DATA_PAGE * 4096,
     area_size = const super::cpu_area::AREA_SIZE,
     frame = const FRAME_OFFSET,
+    work = const offset_of!(EntryData, work),
+    mode = const offset_of!(EntryData, mode),
+    in_user = const super::cpu_area::IN_USER,
+    in_kernel = const super::cpu_area::IN_KERNEL,
+    stack_page = const offset_of!(EntryData, stack_page),
+    stack_at = const offset_of!(EntryData, stack_at),
+    scratch_rax = const offset_of!(EntryData, scratch_rax),
+    scratch_rdx = const offset_of!(EntryData, scratch_rdx),
+    kernel_cr3 = const offset_of!(EntryData, fast.kernel_cr3),
+    user_cr3 = const offset_of!(EntryData, fast.user_cr3),
+    syscall_rip = const offset_of!(EntryData, fast.syscall_rip),
+    syscall_mask = const offset_of!(EntryData, fast.syscall_mask),
+    kernel_sp = const offset_of!(EntryData, fast.kernel_sp),
+    info = const offset_of!(EntryData, fast.info),
+    // What a frame shows of RFLAGS: not IOPL; IF is the event mask's.
+    user_flags = const !0x3200_i32,
+    // What a guest kernel is entered with: not AC VM RF NT DF TF.
+    kernel_flags = const !0x7_4500_i32,
+    settable_flags = const 0x25_4dd5,
     host_cr3 = const offset_of!(EntryData, host_cr3),
     guest_cr3 = const offset_of!(EntryData, guest_cr3),
     stack_top = const offset_of!(EntryData, stack_top),

@@ -178,6 +178,7 @@ pub fn with_held_locks<R>(f: impl FnOnce(&mut [u8; 16]) -> R) -> R {
 pub unsafe fn lend<'a>(regs: *mut GuestRegs) -> Call<'a> {
     // SAFETY: `current` changes only in `context`, which runs without a loan.
     let current = unsafe { (*local().current.get()).as_mut() }.expect("a vCPU is loaded");
+    super::fast::take_back(&mut current.state);
     Call {
         domain: &current.domain,
         vcpu: &current.vcpu,

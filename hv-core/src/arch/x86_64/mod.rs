@@ -32,10 +32,12 @@ pub mod context;
 pub mod cpu_area;
 pub mod descriptors;
 pub mod entry;
+pub mod fast;
 pub mod faults;
 pub mod local;
 
 pub use context::*;
+pub use fast::{keep_stack_page, publish as publish_fast};
 pub use faults::*;
 pub use local::*;
 pub use uart_port::UartPort;

@@ -19,6 +19,15 @@ unsafe impl Sync for BootCache {}
 
 static BOOT_CACHE: BootCache = BootCache(StackCache::new());
 
+/// Forgets the kept translations: they are part of the TLB, which is flushed.
+#[inline]
+fn forget_stacks() {
+    stack_cache().clear();
+    if super::local::in_area() {
+        super::fast::forget_stack_page();
+    }
+}
+
 /// This CPU's kept translations of guest kernel stacks: part of its TLB.
 #[inline]
 #[must_use]
@@ -38,12 +47,12 @@ impl FlushCpu for Cpu {
     }
 
     fn flush_all(&self) {
-        stack_cache().clear();
+        forget_stacks();
         instructions::flush_all();
     }
 
     fn flush_page(&self, va: GuestVa) {
-        stack_cache().clear();
+        forget_stacks();
         // Not canonical: nothing can be cached of it.
         if let Ok(va) = VirtAddr::try_new(va.0) {
             instructions::flush(va);
@@ -96,7 +105,7 @@ pub fn service() {
 /// (the exit path's, with page-table isolation). Call it right before.
 #[inline]
 pub fn note_flush() {
-    stack_cache().clear();
+    forget_stacks();
     SHOOTDOWN.note_flush(super::cpu_id());
 }
 
@@ -104,7 +113,7 @@ pub fn note_flush() {
 /// guest root after [`leave_guest_root`]; it notes that load's flush too.
 #[inline]
 pub fn enter_guest_root() {
-    stack_cache().clear();
+    forget_stacks();
     SHOOTDOWN.enter_guest_root(super::cpu_id());
 }
 
