@@ -4,7 +4,7 @@ use super::bounce::{self, Undeliverable};
 use super::page_fault;
 use crate::addr::GuestVa;
 use crate::arch::machine;
-use crate::arch::regs::RFLAGS_TF;
+use crate::arch::regs::{RFLAGS_DF, RFLAGS_TF};
 use crate::hypercall::{Call, crash_domain};
 
 /// A system call from guest user mode.
@@ -19,7 +19,7 @@ pub fn system_call(call: &mut Call<'_>) {
     }
     let result = bounce::enter_kernel(call, target, None);
     // As the CPU's own entry masks it; see `arch::x86_64::entry` for the fast way.
-    call.regs.rflags &= !rflags::DF;
+    call.regs.rflags &= !RFLAGS_DF;
     crash_if_undeliverable(call, result);
 }
 
