@@ -9,6 +9,7 @@ use crate::arch::machine::{self, area, isolation};
 use crate::domain::notify::SCHEDULER;
 use crate::mm::frame_alloc::Request;
 use crate::mm::{frame_io, host};
+use crate::{console, time};
 use crate::power;
 use crate::sync::Once;
 use crate::time::timers;
@@ -36,6 +37,7 @@ pub fn main(info: &'static BootInfo) -> ! {
         describe: machine::describe_current,
     });
     hardware::discover(info, &options);
+    console::set_clock(time::now);
     host::init(&info.memory_map);
     BOOT.call_once(|| Boot { info, options });
     area::build(CpuId(0), zeroed_frame);
