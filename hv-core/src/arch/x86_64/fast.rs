@@ -44,11 +44,12 @@ pub fn publish(vcpu: &Vcpu, state: &VcpuState) {
     }
 }
 
-/// Learns from entry code where the guest is now.
+/// Learns from entry code where the guest is now. From here to the next [`publish`]
+/// only the state says so.
 #[inline]
 pub fn take_back(state: &mut VcpuState) {
     // SAFETY: this CPU's own data.
-    let mode = unsafe { (*local::data()).mode };
+    let mode = unsafe { core::mem::replace(&mut (*local::data()).mode, SLOW) };
     if mode != SLOW {
         state.kernel_mode = mode == IN_KERNEL;
     }
