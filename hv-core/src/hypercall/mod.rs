@@ -23,6 +23,7 @@ pub mod set_gdt;
 pub mod set_segment_base;
 pub mod set_trap_table;
 pub mod stack_switch;
+pub mod sysctl;
 pub mod table;
 pub mod timer;
 pub mod update_va_mapping;

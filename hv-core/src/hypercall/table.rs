@@ -6,7 +6,7 @@ use super::{
 };
 use super::{
     callback_op, console_io, debugreg, fpu_taskswitch, physdev_op, platform_op, set_segment_base,
-    set_trap_table, stack_switch, vm_assist, xen_version, xenpmu_op,
+    set_trap_table, stack_switch, sysctl, vm_assist, xen_version, xenpmu_op,
 };
 use core::sync::atomic::{AtomicU64, Ordering};
 use xen_abi::xen as abi;
@@ -100,6 +100,8 @@ const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
         vcpu_op::vcpu_op,
         "get_physid (no vCPU is pinned)",
     ));
+    t[abi::HYPERVISOR_SYSCTL as usize] =
+        Some(partial("sysctl", sysctl::sysctl, "all but physinfo"));
     t[abi::HYPERVISOR_SCHED_OP as usize] = Some(done("sched_op", sched_op::sched_op));
     t
 }
