@@ -7,7 +7,7 @@
 //! 2. [`mm`], [`time`], [`irq`], [`console`], [`power`]
 //! 3. [`event`], [`grant`], [`sched`], [`pv_mm`], [`pv_emul`]
 //! 4. [`domain`], [`access`]
-//! 5. [`trap`], [`hypercall`], [`pv_build`]
+//! 5. [`trap`], [`hypercall`], [`pv_build`], [`inspect`]
 //! 6. [`start`]
 //!
 //! Floors 0, 3 and 4 hold no CPU instruction and no `unsafe`.
@@ -23,6 +23,7 @@ pub mod domain;
 pub mod event;
 pub mod grant;
 pub mod hypercall;
+pub mod inspect;
 pub mod irq;
 pub mod mm;
 pub mod percpu;

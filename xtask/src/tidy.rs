@@ -27,7 +27,7 @@ const FLOORS: &[&[&str]] = &[
     &["mm", "time", "irq", "console", "power"],
     &["event", "grant", "sched", "pv_mm", "pv_emul"],
     &["domain", "access"],
-    &["trap", "hypercall", "pv_build"],
+    &["trap", "hypercall", "pv_build", "inspect"],
     &["start"],
 ];
 
@@ -41,6 +41,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("time", "mm"),
     ("access", "domain"),
     ("trap", "hypercall"),
+    ("trap", "inspect"),
 ];
 
 /// Files that reach upwards, and the rooms they may name.

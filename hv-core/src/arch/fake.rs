@@ -132,6 +132,10 @@ impl Tlb for MachineTlb {
 pub const WORK_RESCHEDULE: u32 = 1;
 /// The CPU's timer went off.
 pub const WORK_TIMER: u32 = 2;
+/// Another CPU wants this one to stand still for a while.
+pub const WORK_STOP: u32 = 4;
+/// A debug key was pressed, or the machine is to end after a check.
+pub const WORK_INSPECT: u32 = 8;
 
 /// Functions that on the host do nothing, because no vCPU is ever loaded there.
 macro_rules! nothing {
@@ -229,6 +233,8 @@ constant! {
     pci_read(u16, u16, u8) -> u32 = u32::MAX;
     /// Reads a register of an I/O APIC.
     io_apic_read(u64, u32) -> Option<u32> = None;
+    /// CPUs that run.
+    online_cpus() -> CpuMask = CpuMask(1);
     /// CPUs there are.
     cpu_count() -> usize = 1;
     /// What firmware calls a CPU.
@@ -236,6 +242,9 @@ constant! {
     /// Executes CPUID.
     cpuid(u32, u32) -> [u32; 4] = [0; 4];
 }
+
+/// Shows the state of the loaded vCPU: there is none.
+pub fn look_at_loaded(_: impl FnOnce(&VcpuState)) {}
 
 /// Loads a vCPU.
 pub fn load(_: Arc<Domain>, _: Arc<Vcpu>, _: crate::sync::Guard<'_, VcpuState>) -> bool {

@@ -11,16 +11,18 @@
 mod limit;
 mod logger;
 mod ring;
+mod switch;
 pub mod uart;
 
 pub use logger::{Threshold, guest_log, set_clock, set_thresholds};
 
-use crate::arch::machine::UartPort;
+use crate::arch::machine::{self, UartPort};
 use crate::sync::{Level, Lock, Once};
 use core::fmt::{self, Write};
 use core::sync::atomic::AtomicU8;
 use heapless::Deque;
 use ring::Ring;
+use switch::{Route, Switch};
 use uart::Uart;
 
 /// What every line of ours begins with.
@@ -34,13 +36,15 @@ static CONSOLE: Lock<Console> = Lock::new(
         uart: None,
         ring: Ring::new(&RING),
         input: Deque::new(),
+        switch: Switch::new(),
+        keys: Deque::new(),
     },
 );
 
 /// The configuration in force, for whoever cannot wait for the lock.
 static CONFIG: Once<uart::Config> = Once::new();
 
-/// Bytes of input kept for dom0; what comes in beyond that stays in the UART.
+/// Bytes of input kept for dom0; what comes in beyond that is lost.
 const INPUT_SIZE: usize = 1024;
 
 /// How often a dying CPU looks at the lock before it goes without.
@@ -51,17 +55,40 @@ struct Console {
     ring: Ring,
     /// What came in on the serial line and dom0 has not read yet.
     input: Deque<u8, INPUT_SIZE>,
+    /// Whom input is for.
+    switch: Switch,
+    /// Debug keys that were not served yet.
+    keys: Deque<u8, 8>,
 }
 
 impl Console {
     /// Moves what the serial line received to the queue.
     fn receive(&mut self) {
         let Some(uart) = &mut self.uart else { return };
-        while !self.input.is_full()
-            && let Some(byte) = uart.read()
-        {
-            // Room was just looked for.
-            let _ = self.input.push_back(byte);
+        while let Some(byte) = uart.read() {
+            // What dom0 does not read in time is lost, so that keys still get through.
+            match self.switch.route(byte) {
+                Route::Kept => {}
+                Route::Dom0(kept) => {
+                    for _ in 0..kept {
+                        let _ = self.input.push_back(switch::SWITCH);
+                    }
+                    let _ = self.input.push_back(byte);
+                }
+                Route::Key => {
+                    let _ = self.keys.push_back(byte);
+                }
+                Route::Switched(to_hypervisor) => {
+                    uart.write(if to_hypervisor {
+                        b"\n(OXEN) *** Input goes to the hypervisor ('h' for help, Ctrl-A three times to switch back)\n"
+                    } else {
+                        b"\n(OXEN) *** Input goes to dom0\n"
+                    });
+                }
+            }
+        }
+        if !self.keys.is_empty() {
+            machine::raise(machine::cpu_id(), machine::WORK_INSPECT);
         }
     }
 
@@ -127,6 +154,12 @@ pub fn poll_input() -> Option<u8> {
     let mut console = CONSOLE.lock();
     console.receive();
     console.input.pop_front()
+}
+
+/// The next debug key that came in, if any.
+#[must_use]
+pub fn take_key() -> Option<u8> {
+    CONSOLE.lock().keys.pop_front()
 }
 
 /// I/O ports of the serial line, which no domain may touch.

@@ -1,6 +1,7 @@
 //! A domain's grant table: its frames, and what its death leaves to undo.
 
 use super::{Domain, registry};
+use crate::addr::Mfn;
 use crate::grant::{GrantError, GrantFrame, Handle, Mapping, Pages, Pin, Use};
 use crate::mm;
 use crate::mm::shared_page::SharedPage;
@@ -30,6 +31,18 @@ impl Domain {
             mm::host::get().free_shared(frame.mfn);
         }
         Ok(())
+    }
+
+    /// Names each frame that a mapping for a device keeps, and whether only for reading.
+    pub fn for_each_device_grant(&self, each: &mut dyn FnMut(Mfn, bool)) {
+        self.grants.for_each_mapping(|mapping| {
+            if mapping.device
+                && let Some(granter) = registry::get(mapping.granter)
+                && let Ok(mfn) = granter.grants.pinned_frame(mapping.gref)
+            {
+                each(mfn, mapping.readonly);
+            }
+        });
     }
 
     /// Drops up to `budget` of the mappings a dying domain has of others' grants, from

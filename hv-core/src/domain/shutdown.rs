@@ -5,7 +5,7 @@ use super::{Domain, registry};
 use crate::addr::{DomId, VcpuId};
 use crate::arch::machine;
 use crate::event::Virq;
-use crate::power;
+use crate::power::{self, End};
 use core::sync::atomic::Ordering;
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_WATCHDOG};
 
@@ -26,8 +26,8 @@ pub fn domain(domain: &Domain, reason: u32) {
     log::info!("domain {} shut down, reason {reason}", domain.id.0);
     if domain.privileged {
         match reason {
-            SHUTDOWN_POWEROFF => power::off(),
-            SHUTDOWN_REBOOT => power::reboot(),
+            SHUTDOWN_POWEROFF => power::end(End::Off),
+            SHUTDOWN_REBOOT => power::end(End::Reboot),
             SHUTDOWN_CRASH => power::after_crash("dom0 crashed"),
             SHUTDOWN_WATCHDOG => power::after_crash("dom0's watchdog expired"),
             _ => power::after_crash("dom0 stopped"),

@@ -280,6 +280,13 @@ impl Vcpu {
         self.info_frame.store(frame.raw() + 1, Ordering::Release);
     }
 
+    /// The frame of the registered `vcpu_info`, which stays the vCPU's.
+    #[must_use]
+    pub fn info_frame(&self) -> Option<Mfn> {
+        let raw = self.info_frame.load(Ordering::Acquire);
+        raw.checked_sub(1).map(Mfn::new)
+    }
+
     /// The frame of the registered `vcpu_info`; whoever takes it gives its writable
     /// reference back, once nothing uses the vCPU any more.
     pub fn take_info_frame(&self) -> Option<Mfn> {

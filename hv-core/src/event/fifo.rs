@@ -113,6 +113,12 @@ impl Fifo {
         })
     }
 
+    /// Its frames.
+    fn frames(&self) -> impl Iterator<Item = &FifoFrame> {
+        let controls = self.vcpus.iter().filter_map(|q| q.control.as_ref());
+        self.array.iter().chain(controls.map(|c| &c.frame))
+    }
+
     /// The frames it used, for their references to be dropped.
     pub fn into_frames(self) -> impl Iterator<Item = FifoFrame> {
         let controls = self.vcpus.into_iter().filter_map(|q| q.control);
@@ -348,6 +354,15 @@ impl PortTable {
             ..slot.channel()
         });
         Ok(())
+    }
+
+    /// Names each frame the FIFO interface uses.
+    pub fn for_each_frame(&self, mut each: impl FnMut(Mfn)) {
+        if let Some(fifo) = &*self.fifo.lock() {
+            for frame in fifo.frames() {
+                each(frame.mfn);
+            }
+        }
     }
 
     /// Goes back to the 2-level interface, once every port is closed. The caller

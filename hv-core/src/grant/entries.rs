@@ -276,6 +276,13 @@ impl GrantTable {
         (entries.blocks.len() as u32, entries.max_blocks)
     }
 
+    /// Names each frame of entries.
+    pub fn for_each_frame(&self, mut each: impl FnMut(Mfn)) {
+        for block in &self.entries.lock().blocks {
+            each(block.frame.mfn);
+        }
+    }
+
     /// The `n`th frame of entries.
     #[must_use]
     pub fn frame(&self, n: u32) -> Option<Mfn> {

@@ -214,6 +214,20 @@ impl GrantTable {
         self.maptrack.lock().used
     }
 
+    /// The mapping of handle `n`; `None` beyond the last handle there is.
+    fn mapping_at(&self, n: u32) -> Option<Option<Mapping>> {
+        let slot = *self.maptrack.lock().slot(Handle(n))?;
+        Some((slot.flags & (HOST | DEVICE) != 0).then(|| slot.mapping()))
+    }
+
+    /// Shows each mapping there is, without a lock.
+    pub fn for_each_mapping(&self, mut each: impl FnMut(Mapping)) {
+        let all = (0..u32::MAX).map_while(|n| self.mapping_at(n));
+        for mapping in all.flatten() {
+            each(mapping);
+        }
+    }
+
     /// Takes up to `budget` mappings from a domain that is being destroyed; `each`
     /// unpins them. Page-table entries keep and lose their references by themselves.
     /// Answers with the handle to go on from, if any is left.

@@ -5,6 +5,7 @@ use crate::access;
 use crate::addr::{CpuId, GuestVa, Nanos};
 use crate::arch::machine;
 use crate::domain::wallclock;
+use crate::power::{self, End};
 use crate::time::pvclock::WallClock;
 use xen_abi::platform as abi;
 use zerocopy::{FromBytes, IntoBytes};
@@ -105,9 +106,15 @@ fn enter_sleep(sleep: &abi::XenpfEnterAcpiSleep) -> Result<(), Error> {
         return Err(Error::NotSupported);
     }
     log::info!("dom0 turns the machine off");
-    machine::enter_sleep(sleep.val_a, sleep.val_b);
-    // Still here: the firmware did not comply.
-    Err(Error::NoDevice)
+    power::end(End::Sleep {
+        pm1a: sleep.val_a,
+        pm1b: sleep.val_b,
+    });
+    match power::awaited() {
+        Some(_) => Ok(()),
+        // Still here: the firmware did not comply.
+        None => Err(Error::NoDevice),
+    }
 }
 
 fn cpu_info(info: &mut abi::XenpfPcpuinfo) {

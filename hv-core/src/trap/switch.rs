@@ -7,6 +7,7 @@ use crate::arch::machine;
 use crate::domain::notify::SCHEDULER;
 use crate::domain::{Domain, Vcpu, registry, shutdown};
 use crate::event::Virq;
+use crate::inspect;
 use crate::sched::UnitId;
 use crate::time::timer_queue::TimerId;
 use crate::time::{self, timers};
@@ -22,6 +23,12 @@ pub fn work() {
         let now = time::now();
         if bits & machine::WORK_TIMER != 0 && expire(now) {
             bits |= machine::WORK_RESCHEDULE;
+        }
+        if bits & machine::WORK_STOP != 0 {
+            inspect::stop::stand_still();
+        }
+        if bits & machine::WORK_INSPECT != 0 {
+            inspect::serve();
         }
         let loaded = machine::loaded_unit();
         if bits & machine::WORK_RESCHEDULE != 0 || loaded.is_none() {

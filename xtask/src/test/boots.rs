@@ -66,7 +66,10 @@ pub fn run(report: &mut Report, on: Hypervisor, quick: bool, every_machine: bool
 pub fn load(report: &mut Report, on: Hypervisor, seconds: u64) {
     let row = (4, 2048, "q35", "Haswell-noTSX", Generic);
     report.test(&format!("load for {seconds} s, {}", name(row)), || {
-        let (parts, machine) = machine(on, row, true, false);
+        let (mut parts, machine) = machine(on, row, true, false);
+        if on == Hypervisor::Oxen {
+            parts.hv_append += " frame_check";
+        }
         let script = format!("set -e\ndom0-load load {seconds}\n{DMESG}");
         let timeout = TIMEOUT + Duration::from_secs(2 * seconds);
         let outcome = run::headless(
@@ -77,7 +80,12 @@ pub fn load(report: &mut Report, on: Hypervisor, seconds: u64) {
             "test-load",
             |_| (),
         )?;
-        succeeded(&outcome)
+        succeeded(&outcome)?;
+        let consistent = |line: &String| line.contains("frame table: consistent");
+        if on == Hypervisor::Oxen && !outcome.console.iter().any(consistent) {
+            bail!("the frame table was not found consistent");
+        }
+        Ok(())
     });
 }
 

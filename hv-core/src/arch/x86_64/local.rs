@@ -71,6 +71,10 @@ impl CpuLocal {
 pub const WORK_RESCHEDULE: u32 = 1;
 /// The CPU's timer went off.
 pub const WORK_TIMER: u32 = 2;
+/// Another CPU wants this one to stand still for a while.
+pub const WORK_STOP: u32 = 4;
+/// A debug key was pressed, or the machine is to end after a check.
+pub const WORK_INSPECT: u32 = 8;
 
 /// The word of reasons for `cpu` to look around before its next return to a guest.
 fn work_of(cpu: CpuId) -> &'static AtomicU32 {
@@ -193,6 +197,15 @@ pub unsafe fn lend<'a>(regs: *mut GuestRegs) -> Call<'a> {
 pub fn loaded_unit() -> Option<UnitId> {
     // SAFETY: no loan is out; this only looks.
     unsafe { (*local().current.get()).as_ref().map(|c| c.vcpu.unit) }
+}
+
+/// Shows the state of the vCPU loaded on this CPU, if one is. Called where no loan of
+/// it is out, as `load` and `unload` are.
+pub fn look_at_loaded(look: impl FnOnce(&VcpuState)) {
+    // SAFETY: no loan is out (caller), and nothing changes `current` meanwhile.
+    if let Some(current) = unsafe { (*local().current.get()).as_ref() } {
+        look(&current.state);
+    }
 }
 
 /// Makes `cpu` ask the scheduler before it goes on with a guest.

@@ -19,7 +19,7 @@ mod uart_port;
 
 pub use apic::{report_error as report_apic_error, start_timer, start_timer_at, stop_timer};
 pub use clock::{read_reference, tsc};
-pub use cpus::{count as cpu_count, ids as cpu_ids};
+pub use cpus::{count as cpu_count, ids as cpu_ids, online as online_cpus};
 pub use ioapic::read_for_guest as io_apic_read;
 pub use irqchip::end_of_interrupt;
 pub use pci::{pci_read, pci_write};

@@ -1,0 +1,136 @@
+//! The frame table against everything that refers to frames.
+
+use super::stop;
+use crate::addr::Mfn;
+use crate::domain::{Domain, VcpuState, registry};
+use crate::mm::frame_table::FrameType;
+use crate::mm::host;
+use crate::pv_mm::audit::{self, Held};
+use alloc::vec::Vec;
+
+/// A reference to a frame that is in no page table.
+pub type Reference = (Mfn, Held);
+
+/// Findings shown; a mistake made once tends to be made often.
+const SHOWN: u64 = 20;
+
+const WRITABLE: Held = Held::Type(FrameType::Writable);
+
+/// Adds to a list, which stays short of what there is no memory for: the check will
+/// find that and say so.
+pub fn push(list: &mut Vec<Reference>, mfn: Mfn, held: Held) {
+    if list.try_reserve(1).is_ok() {
+        list.push((mfn, held));
+    } else {
+        log::warn!("no memory to list all references: the check will miss some");
+    }
+}
+
+/// Recounts every reference and says whether the frame table agrees.
+pub fn verify() {
+    stop::with_others_stopped(|loaded| {
+        let mut held: Vec<Reference> = loaded.to_vec();
+        for domain in registry::all() {
+            of_domain(&domain, &mut |mfn, kind| push(&mut held, mfn, kind));
+        }
+        let mut found = 0;
+        let summary = audit::audit(
+            host::get(),
+            &|count| {
+                for &(mfn, kind) in &held {
+                    count(mfn, kind);
+                }
+            },
+            |finding| {
+                found += 1;
+                if found <= SHOWN {
+                    log::error!("frame table: {finding:?}");
+                    describe(finding);
+                }
+            },
+        );
+        if summary.findings == 0 {
+            log::info!(
+                "frame table: consistent ({} frames, {} page tables, {} other references)",
+                summary.frames,
+                summary.tables,
+                held.len()
+            );
+        } else {
+            log::error!("frame table: {} differences", summary.findings);
+        }
+    });
+}
+
+/// Shows the record of the frame a finding is about.
+fn describe(finding: audit::Finding) {
+    use audit::Finding;
+    let mfn = match finding {
+        Finding::Refs { mfn, .. }
+        | Finding::TypeRefs { mfn, .. }
+        | Finding::WrongType { mfn, .. }
+        | Finding::BadSlot { mfn }
+        | Finding::Unnoted { mfn, .. }
+        | Finding::FreeList { mfn } => mfn,
+        Finding::Total { .. } | Finding::NoMemory => return,
+    };
+    if let Some(frame) = host::get().frames.get(mfn) {
+        log::error!("    {:?}; {:?}", frame.count(), frame.kind());
+    }
+}
+
+/// Shows how much memory is free and how much each domain has.
+pub fn memory() {
+    let mm = host::get();
+    log::info!("{} frames free", mm.alloc.free_frames());
+    for domain in registry::all() {
+        if let Some(account) = mm.accounts.get(domain.id) {
+            log::info!(
+                "domain {}: {} frames of {}",
+                domain.id.0,
+                account.total(),
+                account.max()
+            );
+        }
+    }
+}
+
+/// Names what a domain's tables hold, and its vCPUs that are not loaded anywhere.
+fn of_domain(domain: &Domain, each: &mut dyn FnMut(Mfn, Held)) {
+    let mut shared = |mfn| {
+        each(mfn, Held::Ref);
+        each(mfn, WRITABLE);
+    };
+    shared(domain.shared_info);
+    domain.grants.for_each_frame(&mut shared);
+    domain.for_each_device_grant(&mut |mfn, readonly| {
+        each(mfn, if readonly { Held::Ref } else { WRITABLE });
+    });
+    domain.events.for_each_frame(|mfn| each(mfn, WRITABLE));
+    if let Some(mfn) = domain.pirq_eoi.frame() {
+        each(mfn, WRITABLE);
+    }
+    for vcpu in domain.vcpus() {
+        if let Some(mfn) = vcpu.info_frame() {
+            each(mfn, WRITABLE);
+        }
+        // A state that is locked is loaded on a CPU, and listed by that.
+        if let Some(state) = vcpu.state.try_lock() {
+            of_state(&state, each);
+        }
+    }
+}
+
+/// Names what a vCPU's state holds.
+pub fn of_state(state: &VcpuState, each: &mut dyn FnMut(Mfn, Held)) {
+    let roots = [state.kernel_root, state.user_root];
+    for mfn in roots.into_iter().flatten() {
+        each(mfn, Held::Type(FrameType::L4));
+    }
+    for mfn in state.gdt_frames.iter().chain(&state.ldt_frames).flatten() {
+        each(*mfn, Held::Type(FrameType::Descriptors));
+    }
+    for left in state.unfinished.iter() {
+        each(left.mfn, Held::Type(FrameType::table(left.level)));
+    }
+}
