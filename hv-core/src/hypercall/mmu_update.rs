@@ -10,7 +10,7 @@ use super::{Call, Error, HypercallResult, Reply};
 use crate::addr::{DomId, GuestVa, MachAddr};
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::guest_copy::GuestSpace;
-use crate::mm::host;
+use crate::mm::{guest_stack, host};
 use crate::pv_mm::Rights;
 use crate::pv_mm::update::{self, Store};
 use xen_abi::xen as abi;
@@ -42,7 +42,8 @@ pub fn mmu_update(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
 /// something else.
 #[inline]
 fn single(call: &Call<'_>, at: u64) -> Option<HypercallResult> {
-    let element: abi::MmuUpdate = call.guest().read(GuestVa(at)).ok()?;
+    let [ptr, val] = guest_stack::read_arguments(call.state.kernel_root?, GuestVa(at)).ok()?;
+    let element = abi::MmuUpdate { ptr, val };
     let how = match element.ptr & 7 {
         abi::MMU_NORMAL_PT_UPDATE => Store::Set,
         abi::MMU_PT_UPDATE_PRESERVE_AD => Store::PreserveAd,

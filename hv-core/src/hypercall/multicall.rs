@@ -3,6 +3,7 @@
 use super::{Call, Error, HypercallResult, Reply};
 use crate::addr::GuestVa;
 use crate::arch::machine;
+use crate::mm::guest_stack;
 use xen_abi::xen::{HYPERVISOR_IRET, HYPERVISOR_MULTICALL, MulticallEntry};
 
 /// Entries done between two looks at what else this CPU has to do.
@@ -22,7 +23,12 @@ pub fn multicall(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         if done > 0 && done % BATCH == 0 && machine::preempt_point() {
             return Ok(Reply::Continue([at.0, count - done, 0, 0, 0, 0]));
         }
-        let mut entry: MulticallEntry = call.guest().read(at)?;
+        let root = call.state.kernel_root.ok_or(Error::Fault)?;
+        let mut entry = match guest_stack::read_arguments::<8>(root, at) {
+            Ok([op, result, args @ ..]) => MulticallEntry { op, result, args },
+            // Not aligned, or across pages.
+            Err(_) => call.guest().read(at)?,
+        };
         if entry.op == HYPERVISOR_IRET {
             // Allowed as the last entry: there is no result to store.
             super::return_from_trap(call);
@@ -42,7 +48,7 @@ pub fn multicall(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
             }
             Err(error) => error.as_rax(),
         };
-        call.guest().write(at.add(8), &value)?;
+        guest_stack::write_argument(root, at.add(8), value)?;
         at = at.add(SIZE);
     }
     Ok(Reply::Done(0))

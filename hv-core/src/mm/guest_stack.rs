@@ -29,8 +29,9 @@ struct Entry {
     at: *mut u8,
 }
 
-/// Entries of a [`StackCache`], a power of two: a kernel stack is four pages.
-const ENTRIES: usize = 4;
+/// Entries of a [`StackCache`], a power of two: a kernel stack is four pages, and
+/// arguments lie on a few more.
+const ENTRIES: usize = 8;
 
 /// One CPU's kept translations of guest kernel stacks.
 #[derive(Debug)]
@@ -87,9 +88,47 @@ fn locate(root: Mfn, va: GuestVa, bytes: u64) -> Result<*mut u64, Fault> {
         });
         at
     };
-    machine::keep_stack_page(page, at);
     // SAFETY: `at` is a RAM page, 4096 bytes; the offset was checked.
     Ok(unsafe { at.add(offset as usize).cast() })
+}
+
+/// Tells entry code of the page around `at`, where the hypervisor sees `va`.
+#[inline]
+fn keep(va: GuestVa, at: *mut u64) {
+    let page = (at as u64 & !(PAGE_SIZE - 1)) as *mut u8;
+    machine::keep_stack_page(va.0 >> 12, page);
+}
+
+/// As [`read`], for arguments of hypercalls, which lie in memory the kernel uses again and
+/// again too.
+///
+/// # Errors
+/// [`Fault`] if that is not readable.
+#[inline]
+pub fn read_arguments<const N: usize>(root: Mfn, va: GuestVa) -> Result<[u64; N], Fault> {
+    match locate(root, va, N as u64 * 8) {
+        // SAFETY: as in `write`.
+        Ok(at) => Ok(core::array::from_fn(|n| unsafe {
+            at.add(n).read_volatile()
+        })),
+        Err(_) => super::guest_space(root).read_words(va),
+    }
+}
+
+/// Writes one word where arguments of hypercalls lie.
+///
+/// # Errors
+/// [`Fault`] if that is not writable.
+#[inline]
+pub fn write_argument(root: Mfn, va: GuestVa, word: u64) -> Result<(), Fault> {
+    match locate(root, va, 8) {
+        Ok(at) => {
+            // SAFETY: as in `write`.
+            unsafe { at.write_volatile(word) };
+            Ok(())
+        }
+        Err(_) => super::guest_space(root).write(va, &word),
+    }
 }
 
 /// Finds the page of `va`, marks it used and written.
@@ -124,6 +163,7 @@ fn walk_to(root: Mfn, va: GuestVa) -> Result<*mut u8, Fault> {
 pub fn write<const N: usize>(root: Mfn, va: GuestVa, words: [u64; N]) -> Result<(), Fault> {
     match locate(root, va, N as u64 * 8) {
         Ok(at) => {
+            keep(va, at);
             for (n, word) in words.into_iter().enumerate() {
                 // SAFETY: `locate` found room for `N` words. The guest may use them too,
                 // hence volatile.
@@ -143,6 +183,7 @@ pub fn write<const N: usize>(root: Mfn, va: GuestVa, words: [u64; N]) -> Result<
 pub fn read<const N: usize>(root: Mfn, va: GuestVa) -> Result<[u64; N], Fault> {
     match locate(root, va, N as u64 * 8) {
         Ok(at) => {
+            keep(va, at);
             // SAFETY: as in `write`.
             Ok(core::array::from_fn(|n| unsafe {
                 at.add(n).read_volatile()

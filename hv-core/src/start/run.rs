@@ -9,11 +9,11 @@ use crate::arch::machine::{self, area, isolation};
 use crate::domain::notify::SCHEDULER;
 use crate::mm::frame_alloc::Request;
 use crate::mm::{frame_io, host};
-use crate::{console, time};
 use crate::power;
 use crate::sync::Once;
 use crate::time::timers;
 use crate::trap;
+use crate::{console, time};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// What the boot CPU takes along onto its own stack.
