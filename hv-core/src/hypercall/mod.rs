@@ -82,6 +82,23 @@ impl Call<'_> {
 /// A hypercall's handler: the arguments are `rdi rsi rdx r10 r8 r9`.
 pub type Handler = fn(&mut Call<'_>, [u64; 6]) -> HypercallResult;
 
+/// Whether hypercall `number` may change what entry code knows of its vCPU: stack
+/// pointer, roots, callbacks, the place of `vcpu_info`, the NMI state.
+#[inline]
+#[must_use]
+pub const fn changes_entry(number: u64) -> bool {
+    use xen_abi::xen as abi;
+    const CHANGES: u64 = 1 << abi::HYPERVISOR_STACK_SWITCH
+        | 1 << abi::HYPERVISOR_SET_CALLBACKS
+        | 1 << abi::HYPERVISOR_MULTICALL
+        | 1 << abi::HYPERVISOR_IRET
+        | 1 << abi::HYPERVISOR_VCPU_OP
+        | 1 << abi::HYPERVISOR_MMUEXT_OP
+        | 1 << abi::HYPERVISOR_NMI_OP
+        | 1 << abi::HYPERVISOR_CALLBACK_OP;
+    CHANGES >> (number & 63) & 1 != 0
+}
+
 /// Runs the hypercall that the registers ask for and leaves its result in them.
 #[inline]
 pub fn dispatch(call: &mut Call<'_>) {

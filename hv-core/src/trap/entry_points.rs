@@ -15,12 +15,14 @@ use crate::hypercall::{self, crash_domain};
 pub unsafe extern "C" fn guest_syscall(frame: *mut GuestRegs) -> *mut GuestRegs {
     // SAFETY: entry code calls with this CPU's frame, and nobody holds the loan.
     let mut call = unsafe { local::lend(frame) };
+    let mut changed = false;
     if call.state.kernel_mode {
+        changed = hypercall::changes_entry(call.regs.rax);
         hypercall::dispatch(&mut call);
     } else {
         exceptions::system_call(&mut call);
     }
-    leave(call, frame)
+    leave(call, frame, changed)
 }
 
 /// An exception or interrupt that arrived while a guest ran.
@@ -30,25 +32,42 @@ pub unsafe extern "C" fn guest_syscall(frame: *mut GuestRegs) -> *mut GuestRegs 
 pub unsafe extern "C" fn guest_trap(frame: *mut GuestRegs) -> *mut GuestRegs {
     // SAFETY: as above.
     let mut call = unsafe { local::lend(frame) };
+    let vector = call.regs.vector;
     if let Err(why) = exceptions::from_guest(&mut call) {
         crash_domain(
             &mut call,
             format_args!("cannot deliver an exception: {why:?}"),
         );
     }
-    leave(call, frame)
+    // Emulated instructions may do what hypercalls do; page faults and interrupts
+    // change nothing entry code knows of.
+    let changed = matches!(vector, GENERAL_PROTECTION | INVALID_OPCODE);
+    leave(call, frame, changed)
 }
 
+const INVALID_OPCODE: u32 = 6;
+const GENERAL_PROTECTION: u32 = 13;
+
 /// What is due before the guest (this one or, after a switch, another) runs again.
+/// `changed`: what entry code knows of the vCPU may have changed.
 #[inline]
-fn leave(mut call: hypercall::Call<'_>, frame: *mut GuestRegs) -> *mut GuestRegs {
+fn leave(
+    mut call: hypercall::Call<'_>,
+    frame: *mut GuestRegs,
+    mut changed: bool,
+) -> *mut GuestRegs {
     while exit::prepare(&mut call) == exit::Next::Work {
         // The loan ends here: the work may load another vCPU.
         switch::work();
         // SAFETY: the earlier loan is not used again.
         call = unsafe { local::lend(frame) };
+        changed = true;
     }
-    machine::publish_fast(call.vcpu, call.state);
+    if changed || call.state.nmi_in_progress {
+        machine::publish_fast(call.vcpu, call.state);
+    } else {
+        machine::resume_fast(call.state);
+    }
     frame
 }
 
@@ -58,7 +77,7 @@ pub fn run_guests() -> ! {
     let frame = machine::entry_frame();
     // SAFETY: `work` returned, so a vCPU is loaded; nobody holds its loan.
     let call = unsafe { local::lend(frame) };
-    let frame = leave(call, frame);
+    let frame = leave(call, frame, true);
     // SAFETY: a vCPU is loaded, and nothing on this stack is needed again.
     unsafe { machine::entry::enter_guest(frame) }
 }

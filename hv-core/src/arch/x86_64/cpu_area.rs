@@ -118,8 +118,8 @@ pub struct Fast {
     pub kernel_sp: u64,
     /// The vCPU's `vcpu_info`.
     pub info: u64,
-    /// SYSENTER and the like have no fast path; keeps the block's size even.
-    pub reserved: u64,
+    /// Whether the vCPU's state allows entry code to act at all.
+    pub usable: u64,
 }
 
 /// Rust handles every entry.

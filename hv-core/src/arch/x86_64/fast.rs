@@ -2,8 +2,8 @@
 //! mode goes to the guest kernel, and the kernel's `iret` hypercall goes back.
 //!
 //! Entry code works on copies of the vCPU's state in `EntryData::fast`. They are made
-//! before every return to a guest by Rust ([`publish`]) and cannot go stale while the
-//! guest runs, since only Rust changes the state. The one thing entry code changes is
+//! by Rust after every entry that may have changed it ([`publish`]) and cannot go stale
+//! while the guest runs, since only Rust changes the state. The one thing entry code changes is
 //! where the guest is, kernel or user; [`take_back`] tells Rust on its next entry.
 //! Whatever is out of the ordinary (work waiting, an event due, a stack page not
 //! known, a frame with flags) is left to Rust, which does all of it too.
@@ -14,34 +14,45 @@ use super::local;
 use crate::addr::Mfn;
 use crate::domain::{Vcpu, VcpuState};
 
-/// Shows entry code the state of the vCPU that is about to run.
+/// Lets entry code act again, on what [`publish`] showed it last: for entries that
+/// changed nothing of that.
 #[inline]
+pub fn resume(state: &VcpuState) {
+    let data = local::data();
+    let mode = if state.kernel_mode {
+        IN_KERNEL
+    } else {
+        IN_USER
+    };
+    // SAFETY: this CPU's own data.
+    unsafe { (*data).mode = if (*data).fast.usable != 0 { mode } else { SLOW } };
+}
+
+/// Shows entry code the state of the vCPU that is about to run.
 pub fn publish(vcpu: &Vcpu, state: &VcpuState) {
     let data = local::data();
     let cr3 = |root: Option<Mfn>| root.map_or(0, |r| r.addr().raw());
-    let fast = Fast {
+    let mut fast = Fast {
         kernel_cr3: cr3(state.kernel_root),
         user_cr3: cr3(state.user_root),
         syscall_rip: state.syscall_callback.address,
         syscall_mask: u64::from(state.syscall_callback.mask_events),
         kernel_sp: state.kernel_sp,
         info: vcpu.info.get().map_or(0, |i| i.words().as_ptr() as u64),
-        reserved: 0,
+        usable: 0,
     };
     // SAFETY: this CPU's own data; entry code reads it from the next entry on.
     unsafe {
-        let usable = (*data).host_cr3 == 0
-            && fast.user_cr3 != 0
-            && fast.syscall_rip != 0
-            && fast.info != 0
-            && !state.nmi_in_progress;
-        (*data).mode = match (usable, state.kernel_mode) {
-            (false, _) => SLOW,
-            (true, false) => IN_USER,
-            (true, true) => IN_KERNEL,
-        };
+        fast.usable = u64::from(
+            (*data).host_cr3 == 0
+                && fast.user_cr3 != 0
+                && fast.syscall_rip != 0
+                && fast.info != 0
+                && !state.nmi_in_progress,
+        );
         (*data).fast = fast;
     }
+    resume(state);
 }
 
 /// Learns from entry code where the guest is now. From here to the next [`publish`]

@@ -37,7 +37,7 @@ pub mod faults;
 pub mod local;
 
 pub use context::*;
-pub use fast::{keep_stack_page, publish as publish_fast};
+pub use fast::{keep_stack_page, publish as publish_fast, resume as resume_fast};
 pub use faults::*;
 pub use local::*;
 pub use uart_port::UartPort;
