@@ -5,7 +5,7 @@
 )]
 
 use super::boot_info::BootInfo;
-use super::options::{Options, Reboot};
+use super::options::Options;
 use super::panic;
 use crate::addr::PAGE_SIZE;
 use crate::arch::FrameMem;
@@ -30,8 +30,7 @@ pub fn prepare(info: &'static BootInfo) -> Options {
     console::set_thresholds(options.log, options.guest_log);
     console::init(options.console.map(|port| options.com[port]));
     symbols::install(info.image.symbols, info.image.virt);
-    let halt = options.no_reboot || options.reboot == Reboot::No;
-    panic::configure(halt, info.image.text.clone());
+    panic::configure(options.halts(), info.image.text.clone());
     greet(info);
     warn(info, &options);
     let image = &info.image;

@@ -205,6 +205,12 @@ impl From<Option<()>> for Outcome {
 }
 
 impl Options {
+    /// Whether to halt, not reboot, after a crash.
+    #[must_use]
+    pub fn halts(&self) -> bool {
+        self.no_reboot || self.reboot == Reboot::No
+    }
+
     /// Reads a command line. Nothing in it is fatal.
     #[must_use]
     pub fn parse(line: &str) -> Self {
@@ -559,101 +565,4 @@ fn dom0(value: &str) -> Option<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn an_empty_line_is_the_default() {
-        assert_eq!(Options::parse(""), Options::default());
-        assert_eq!(Options::parse("  placeholder "), Options::default());
-    }
-
-    #[test]
-    fn a_usual_line() {
-        let o = Options::parse(
-            "dom0_mem=512M,max:1G dom0_max_vcpus=2-4 com1=115200,8n1 console=com1,vga \
-             loglvl=all guest_loglvl=error/info maxcpus=3 noreboot sched=credit xpti=dom0=off",
-        );
-        assert!(o.unknown.is_empty() && o.malformed.is_empty(), "{o:?}");
-        assert_eq!(o.dom0_mem.bytes(8 << 30), 512 << 20);
-        assert_eq!(o.dom0_mem.max, Some(Amount::Bytes(1 << 30)));
-        assert_eq!(o.dom0_max_vcpus, 2..=4);
-        assert_eq!(o.com[0], Uart::COM1);
-        assert_eq!(o.console, Some(0));
-        assert_eq!(o.log.always, LevelFilter::Trace);
-        assert_eq!(o.guest_log.limited, LevelFilter::Info);
-        assert_eq!((o.max_cpus, o.no_reboot), (3, true));
-        assert_eq!((o.xpti.dom0, o.xpti.domu), (Some(false), None));
-    }
-
-    #[test]
-    fn unknown_and_malformed_options_are_named() {
-        let o = Options::parse("frobnicate=1 dom0_mem=lots smep=hvm hpet=maybe x -- y");
-        assert_eq!(o.unknown, ["frobnicate=1", "x"]);
-        assert_eq!(o.malformed, ["dom0_mem=lots", "hpet=maybe"]);
-        assert_eq!(o.dom0_mem, Dom0Memory::default());
-    }
-
-    #[test]
-    fn dom0_memory_in_all_its_forms() {
-        let bytes = |line: &str| dom0_mem(line).unwrap().bytes(4 << 30);
-        assert_eq!(bytes("1048576"), 1 << 30);
-        assert_eq!(bytes("-1G"), 3 << 30);
-        assert_eq!(bytes("max:512M"), 512 << 20);
-        assert_eq!(bytes("min:1G,256M"), 1 << 30);
-        assert_eq!(bytes("9G"), 4 << 30);
-        assert_eq!(bytes("-9G"), 0);
-        assert_eq!(Dom0Memory::default().bytes(1 << 30), (1 << 30) - (64 << 20));
-        assert_eq!(dom0_mem("99999999999999999T"), None);
-        assert_eq!(dom0_mem(""), None);
-    }
-
-    #[test]
-    fn serial_ports() {
-        assert_eq!(uart("9600", Uart::COM1).unwrap().divisor, Some(12));
-        assert_eq!(uart("auto,7e2", Uart::COM1).unwrap().divisor, None);
-        assert_eq!(uart("auto,7e2", Uart::COM1).unwrap().line, 0x1e);
-        let u = uart("115200,8n1,0x2f8,3", Uart::COM1).unwrap();
-        assert_eq!((u.port, u.irq), (0x2f8, 3));
-        assert_eq!(uart("115200/3686400", Uart::COM1).unwrap().divisor, Some(2));
-        for bad in ["0", "230400", "x", "115200,9n1", "115200,8n1,zz"] {
-            assert_eq!(uart(bad, Uart::COM1), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn switches_have_many_spellings() {
-        assert!(!Options::parse("no-x2apic").x2apic);
-        assert!(!Options::parse("x2apic=off").x2apic);
-        assert!(Options::parse("x2apic=0 x2apic=1").x2apic);
-        assert_eq!(Options::parse("no-smap smep=1").smap, Some(false));
-        assert_eq!(Options::parse("nosmp").max_cpus, 1);
-        assert!(!Options::parse("noapic").io_apic);
-        assert!(!Options::parse("noreboot=0").no_reboot);
-        let o = Options::parse("spec-ctrl=no");
-        assert_eq!((o.spec_ctrl, o.xpti.dom0), (false, Some(false)));
-        assert_eq!(Options::parse("xpti=1 spec-ctrl=no").xpti.dom0, Some(true));
-        assert_eq!(Options::parse("reboot=k").reboot, Reboot::Keyboard);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig {
-            cases: if cfg!(miri) { 4 } else { 256 },
-            failure_persistence: None,
-            ..ProptestConfig::default()
-        })]
-        #[test]
-        fn any_line_is_survived(line in "([a-z0-9_]{0,8}[=:,/-]?[ 0-9a-zA-Zü]{0,6}){0,12}") {
-            let _ = Options::parse(&line);
-        }
-
-        #[test]
-        fn any_value_is_survived(
-            name in proptest::sample::select(std::vec!["dom0_mem", "com1", "dom0_max_vcpus", "reboot", "xpti", "loglvl", "spec-ctrl"]),
-            value in "[-,:/=0-9a-zA-Zü]{0,12}",
-        ) {
-            let _ = Options::parse(&std::format!("{name}={value}"));
-        }
-    }
-}
+mod tests;

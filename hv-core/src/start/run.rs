@@ -31,7 +31,7 @@ const TIMERS_PER_CPU: usize = 64;
 /// first page tables.
 pub fn main(info: &'static BootInfo) -> ! {
     let options = ground::prepare(info);
-    power::configure(options.no_reboot, options.frame_check);
+    power::configure(options.halts(), options.frame_check);
     panic::set_hooks(panic::Hooks {
         stop_others: machine::stop_others,
         describe: machine::describe_current,
