@@ -59,6 +59,7 @@ const UPWARDS: &[(&str, &[&str])] = &[
         "arch/x86_64/local.rs",
         &["domain", "mm", "sched", "hypercall"],
     ),
+    ("arch/x86_64/fast.rs", &["domain"]),
     ("arch/fake.rs", &["domain", "mm", "sched"]),
     // Kept translations of guest stacks go when the TLB goes.
     ("arch/x86_64/tlb.rs", &["mm"]),

@@ -649,7 +649,7 @@ impl TableGuard<'_> {
     /// Notes that entry `index` is about to be present.
     #[inline]
     pub(crate) fn occupy(&self, index: usize) {
-        let bits = self.occupied() | 1 << (index / GROUP & 31);
+        let bits = self.occupied() | 1 << ((index / GROUP) & 31);
         self.frame.stamp.store(bits, Ordering::Relaxed);
     }
 
