@@ -137,6 +137,17 @@ pub const WORK_STOP: u32 = 4;
 /// A debug key was pressed, or the machine is to end after a check.
 pub const WORK_INSPECT: u32 = 8;
 
+/// Whether this CPU takes part in flushes.
+#[must_use]
+pub fn takes_part() -> bool {
+    true
+}
+
+/// Runs `f`, which walks a guest's page tables.
+pub fn visit_guests<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
 /// Functions that on the host do nothing, because no vCPU is ever loaded there.
 macro_rules! nothing {
     ($($(#[$doc:meta])* $name:ident($($arg:ty),*);)*) => {
@@ -144,6 +155,8 @@ macro_rules! nothing {
     };
 }
 nothing! {
+    /// Marks the flush of a CR3 load.
+    note_flush();
     /// Makes a CPU ask its scheduler.
     kick(CpuId);
     /// Notes work for a CPU.

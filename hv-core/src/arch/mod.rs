@@ -55,6 +55,17 @@ pub trait FrameMem {
     /// First byte of the frame, for bulk copies. Valid for 4096 bytes.
     fn bytes(&self, mfn: Mfn) -> *mut u8;
 
+    /// Where the page of `va` under `root` is, if this CPU has kept that since its last
+    /// TLB flush (see [`crate::mm::translations`]); writable, if `write`.
+    #[inline]
+    fn kept(&self, _root: Mfn, _va: GuestVa, _write: bool) -> Option<*mut u8> {
+        None
+    }
+
+    /// Keeps where the page of `va` under `root` is.
+    #[inline]
+    fn keep(&self, _root: Mfn, _va: GuestVa, _writable: bool, _page: *mut u8) {}
+
     /// All bits set in any of the words `16 * group` to `16 * group + 15`.
     ///
     /// # Panics

@@ -204,6 +204,13 @@ impl Shootdown {
         self.active.fetch_and(!(1 << here.0), Ordering::SeqCst);
     }
 
+    /// Whether a guest root is loaded on `cpu`.
+    #[must_use]
+    #[inline]
+    pub fn is_active(&self, cpu: CpuId) -> bool {
+        self.active.load(Ordering::Relaxed) >> cpu.0 & 1 != 0
+    }
+
     /// Answers the requests other CPUs made of this one. The flush interrupt and
     /// every wait loop call it.
     #[inline]

@@ -21,6 +21,30 @@ const MAX_LDT_ENTRIES: u32 = 8192;
 /// `ESRCH`, `EPERM`: `foreigndom`. `EFAULT`: list or `done`. Else the first failing
 /// element's.
 pub fn mmuext_op(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
+    if args[1] as u32 == 1
+        && args[2] == 0
+        && args[3] as u32 == u32::from(DomId::SELF.0)
+        && call.state.unfinished.is_empty()
+    {
+        // One flush, say.
+        let op = call.guest().read(GuestVa(args[0]))?;
+        match one(call, call.domain.id, &op) {
+            Ok(()) if call.state.unfinished.is_empty() => return Ok(Reply::Done(0)),
+            Ok(()) => {
+                return match runner(call).drain() {
+                    Ok(()) => Ok(Reply::Done(0)),
+                    Err(_) => Ok(mmu::rest_of_list(args, SIZE, 1, 1)),
+                };
+            }
+            Err(Halt::Failed(e)) => return Err(e),
+            Err(Halt::Preempted) => return Ok(mmu::rest_of_list(args, SIZE, 0, 1)),
+        }
+    }
+    list(call, args)
+}
+
+#[inline(never)]
+fn list(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     let resumed = args[1] as u32 & abi::MMU_UPDATE_PREEMPTED != 0;
     let count = args[1] as u32 & !abi::MMU_UPDATE_PREEMPTED;
     let owner = mmu::frame_owner(call, args[3] as u16)?;
@@ -182,6 +206,8 @@ fn new_baseptr(call: &mut Call<'_>, mfn: Mfn) -> Result<(), Halt> {
         super::descriptors::release_ldt(call.state);
         machine::load_ldt(call.state);
     }
+    // A load of CR3 flushes, as guests know.
+    machine::note_flush();
     machine::load_vcpu_root(call.state);
     if old != Some(mfn) {
         release_root(call, old);

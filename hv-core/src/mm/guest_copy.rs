@@ -61,6 +61,18 @@ impl<'a, M: FrameMem> GuestSpace<'a, M> {
     /// until this CPU answers TLB requests.
     #[inline]
     fn locate(&self, va: GuestVa, write: bool) -> Result<*mut u8, Fault> {
+        let page = match self.mem.kept(self.root, va, write) {
+            Some(page) => page,
+            None => self.find(va, write)?,
+        };
+        // SAFETY: the page is a frame of RAM, valid for 4096 bytes, and a page offset
+        // stays inside.
+        Ok(unsafe { page.add(va.page_offset() as usize) })
+    }
+
+    /// Walks to the page of `va`.
+    #[inline(never)]
+    fn find(&self, va: GuestVa, write: bool) -> Result<*mut u8, Fault> {
         let (need, used) = if write {
             (pte::P | pte::US | pte::RW, pte::A | pte::D)
         } else {
@@ -86,9 +98,44 @@ impl<'a, M: FrameMem> GuestSpace<'a, M> {
         if self.frames.ram(mfn).is_none() {
             return Err(Fault(va));
         }
-        // SAFETY: the frame is RAM, so `bytes` is valid for 4096 bytes, and a page
-        // offset stays inside.
-        Ok(unsafe { self.mem.bytes(mfn).add(va.page_offset() as usize) })
+        let page = self.mem.bytes(mfn);
+        self.mem.keep(self.root, va, write, page);
+        Ok(page)
+    }
+
+    /// The instruction bytes at `va`, and how many of them could be read.
+    #[inline]
+    #[must_use]
+    pub fn fetch(&self, va: GuestVa) -> ([u8; 16], usize) {
+        let offset = va.page_offset() & !7;
+        let mut bytes = [0; 16];
+        if offset + 24 > PAGE_SIZE {
+            // The next page may be missing: what is on this one may do.
+            let here = ((PAGE_SIZE - va.page_offset()) as usize).min(16);
+            let got = if self.read_bytes(va, &mut bytes).is_ok() {
+                16
+            } else if self.read_bytes(va, &mut bytes[..here]).is_ok() {
+                here
+            } else {
+                0
+            };
+            return (bytes, got);
+        }
+        let Ok(from) = self.locate(GuestVa(va.0 & !7), false) else {
+            return (bytes, 0);
+        };
+        let from = from.cast::<AtomicU64>();
+        // SAFETY: three aligned words in the page that `locate` found.
+        let [a, b, c] = [0, 1, 2].map(|n| unsafe { (*from.add(n)).load(Ordering::Relaxed) });
+        let shift = (va.0 & 7) * 8;
+        let low = u128::from(a) | u128::from(b) << 64;
+        let all = if shift == 0 {
+            low
+        } else {
+            low >> shift | u128::from(c) << (128 - shift)
+        };
+        bytes = all.to_le_bytes();
+        (bytes, 16)
     }
 
     /// Copies a value from `va`.
@@ -339,6 +386,24 @@ mod tests {
         space.write_words(va.add(4096 - 16), &[1, 2, 3]).unwrap();
         assert_eq!(space.read_words::<3>(va.add(4096 - 16)).unwrap(), [1, 2, 3]);
         assert_eq!(space.read::<u64>(va.add(4096)).unwrap(), 3);
+    }
+
+    #[test]
+    fn instructions_are_fetched_as_far_as_they_are_there() {
+        let g = Guest::new(64, 0);
+        let (a, b) = (g.page(), g.page());
+        let va = GuestVa(0x40_0000);
+        let root = g.space(&[(va, a, pte::RW), (va.add(4096), b, pte::RW)]);
+        let space = GuestSpace::new(&g.mm, root);
+        let code: Vec<u8> = (0..8192_usize).map(|n| (n * 7 % 251) as u8).collect();
+        space.write_bytes(va, &code).unwrap();
+        for at in [0, 1, 7, 8, 100, 4072, 4073, 4079, 4080, 4081, 4095, 8176] {
+            let (bytes, n) = space.fetch(va.add(at));
+            assert_eq!((&bytes[..], n), (&code[at as usize..at as usize + 16], 16));
+        }
+        let (bytes, n) = space.fetch(va.add(8189));
+        assert_eq!((&bytes[..3], n), (&code[8189..], 3));
+        assert_eq!(space.fetch(va.add(8192)).1, 0);
     }
 
     #[test]

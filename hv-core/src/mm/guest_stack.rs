@@ -13,6 +13,7 @@
 )]
 
 use super::guest_copy::Fault;
+use super::translations::Translations;
 use super::{host, pte, walk};
 use crate::addr::{GuestVa, Mfn, PAGE_SIZE};
 use crate::arch::{FrameMem, machine};
@@ -33,9 +34,13 @@ struct Entry {
 /// arguments lie on a few more.
 const ENTRIES: usize = 8;
 
-/// One CPU's kept translations of guest kernel stacks.
+/// One CPU's kept translations: of guest kernel stacks, and of all else.
 #[derive(Debug)]
-pub struct StackCache([Cell<Entry>; ENTRIES]);
+pub struct StackCache {
+    stacks: [Cell<Entry>; ENTRIES],
+    /// Of what hypercalls read and write.
+    pub translations: Translations,
+}
 
 impl StackCache {
     /// Nothing kept.
@@ -46,13 +51,17 @@ impl StackCache {
             root: 0,
             at: core::ptr::null_mut(),
         };
-        Self([const { Cell::new(EMPTY) }; ENTRIES])
+        Self {
+            stacks: [const { Cell::new(EMPTY) }; ENTRIES],
+            translations: Translations::new(),
+        }
     }
 
     /// Forgets everything: this CPU's TLB is flushed.
     #[inline]
     pub fn clear(&self) {
-        for slot in &self.0 {
+        self.translations.clear();
+        for slot in &self.stacks {
             slot.set(Entry {
                 page: u64::MAX,
                 ..slot.get()
@@ -75,7 +84,7 @@ fn locate(root: Mfn, va: GuestVa, bytes: u64) -> Result<*mut u64, Fault> {
         return Err(Fault(va));
     }
     let page = va.0 >> 12;
-    let slot = &machine::stack_cache().0[page as usize % ENTRIES];
+    let slot = &machine::stack_cache().stacks[page as usize % ENTRIES];
     let entry = slot.get();
     let at = if entry.page == page && entry.root == root.raw() {
         entry.at

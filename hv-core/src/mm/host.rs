@@ -38,6 +38,7 @@ pub fn get() -> &'static HostMm {
 #[inline]
 #[must_use]
 pub fn guest_space(root: Mfn) -> HostGuestSpace {
+    debug_assert!(machine::takes_part(), "a walk that no flush waits for");
     GuestSpace::new(get(), root)
 }
 

@@ -8,7 +8,9 @@
 //! with the MMU. It walks the guest's page tables in software and reaches frames
 //! through its own view of RAM ([`crate::arch::FrameMem`]). Such a walk takes no
 //! references; it counts as a TLB entry that lives until the CPU next answers TLB
-//! requests (opens interrupts, or waits for a lock). That is sound because a frame
+//! requests (opens interrupts, or waits for a lock), or, kept in the CPU's
+//! [`translations`], until it flushes. So only a CPU that takes part in flushes may
+//! walk: one with a guest's root loaded. That is sound because a frame
 //! that loses an access is stamped, and before it is used in a way that the old
 //! access could spoil (another type, another owner) every CPU that has not flushed
 //! since is made to, synchronously ([`crate::arch::Tlb::flush_since`]).
@@ -35,6 +37,7 @@ pub mod ranges;
 pub mod shared_page;
 #[cfg(test)]
 pub mod testing;
+pub mod translations;
 pub mod walk;
 
 pub use host::{HostGuestSpace, HostMm, guest_space};

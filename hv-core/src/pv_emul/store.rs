@@ -97,6 +97,9 @@ impl StoreOp {
     /// page fault is the guest's.
     #[must_use]
     pub fn decode(bytes: &[u8], regs: &GuestRegs, fault: GuestVa) -> Option<Self> {
+        if let Some(op) = Self::quick(bytes, regs, fault) {
+            return Some(op);
+        }
         let mut c = Cursor::new(bytes);
         let (p, opcode) = c.prefixes()?;
         if p.based || p.address32 {
@@ -124,6 +127,38 @@ impl StoreOp {
             _ => return None,
         };
         op.finish(&p, &c, regs, fault)
+    }
+
+    /// `xchg` or `mov` of a whole entry through a plain pointer: what Linux does nearly
+    /// every time.
+    #[inline]
+    fn quick(bytes: &[u8], regs: &GuestRegs, fault: GuestVa) -> Option<Self> {
+        let &[rex @ 0x48..=0x4f, opcode, modrm @ 0..=0x3f, ..] = bytes else {
+            return None;
+        };
+        // No SIB byte, no displacement.
+        if matches!(modrm & 7, 4 | 5) || fault.0 & 7 != 0 {
+            return None;
+        }
+        let action = match opcode {
+            0x87 => Action::Exchange(modrm >> 3 | (rex & 4) << 1),
+            0x89 => Action::Store,
+            _ => return None,
+        };
+        let register = |n| insn::register(regs, n, Width::Qword, rex);
+        if register(modrm & 7 | (rex & 1) << 3) != fault.0 {
+            return None;
+        }
+        Some(Self {
+            action,
+            width: Width::Qword,
+            rex,
+            len: 3,
+            shift: 0,
+            carry: false,
+            source: register(modrm >> 3 | (rex & 4) << 1),
+            expected: 0,
+        })
     }
 
     /// The entry after the instruction, given the entry before. If they are equal
@@ -482,6 +517,33 @@ mod tests {
         let mut after = *regs;
         op.commit(ENTRY, &mut after);
         Some((op.merge(ENTRY), after))
+    }
+
+    #[test]
+    fn the_quick_way_is_the_long_way() {
+        let r = GuestRegs {
+            r9: 0xffff_8880_0000_1230,
+            ..regs()
+        };
+        for rex in 0x40..=0x4f {
+            for opcode in [0x87, 0x89] {
+                for modrm in 0..=0xff {
+                    let bytes = [rex, opcode, modrm, 0, 0, 0, 0, 0];
+                    let fault = GuestVa(r.rdi);
+                    let Some(quick) = StoreOp::quick(&bytes, &r, fault) else {
+                        continue;
+                    };
+                    // The operand-size prefix without effect takes the long way.
+                    let long: Vec<u8> = [0x2e].into_iter().chain(bytes).collect();
+                    let slow = StoreOp::decode(&long, &r, fault).expect("the same");
+                    let (mut a, mut b) = (r, r);
+                    quick.commit(ENTRY, &mut a);
+                    slow.commit(ENTRY, &mut b);
+                    b.rip -= 1;
+                    assert_eq!((a, quick.merge(ENTRY)), (b, slow.merge(ENTRY)));
+                }
+            }
+        }
     }
 
     #[test]

@@ -165,21 +165,6 @@ pub fn policy() -> &'static Policy {
     })
 }
 
-/// The instruction bytes at `rip`: as many as can be read.
-fn fetch(space: &HostGuestSpace, rip: u64, buffer: &mut [u8; 16]) -> usize {
-    let va = GuestVa(rip);
-    if space.read_bytes(va, buffer).is_ok() {
-        return buffer.len();
-    }
-    // The next page may be missing: what is on this one may do.
-    let here = (4096 - va.page_offset()).min(16) as usize;
-    if here < 16 && space.read_bytes(va, &mut buffer[..here]).is_ok() {
-        here
-    } else {
-        0
-    }
-}
-
 /// Tries to emulate the instruction that raised #GP(0). `false`: the guest's own
 /// mistake.
 pub fn privileged(call: &mut Call<'_>) -> bool {
@@ -206,8 +191,7 @@ fn emulate(call: &mut Call<'_>, forced: bool) -> bool {
         kernel: guest_space(kernel_root),
         current: guest_space(root),
     };
-    let mut bytes = [0; 16];
-    let n = fetch(&host.current, call.regs.rip, &mut bytes);
+    let (bytes, n) = host.current.fetch(GuestVa(call.regs.rip));
     let decoded = if forced {
         Decoded::forced(&bytes[..n])
     } else {
@@ -248,30 +232,12 @@ pub fn page_table_write(call: &mut Call<'_>, va: GuestVa) -> bool {
         return false;
     };
     let mm = crate::mm::host::get();
-    let Some(slot) = walk::find_l1(&mm.mem, root, va) else {
+    let Some(target) = walk::table_slot_at(mm, call.domain.id, root, va) else {
         return false;
     };
-    let mapping = slot.word(&mm.mem).load(Ordering::Relaxed);
-    if mapping & pte::P == 0 || mapping & pte::RW != 0 {
-        return false;
-    }
-    let table = pte::frame(mapping);
-    let is_l1 = mm
-        .frames
-        .get(table)
-        .is_some_and(|f| f.kind().is_valid_as(crate::mm::frame_table::FrameType::L1));
-    if !is_l1 {
-        return false;
-    }
-    let space = guest_space(root);
-    let mut bytes = [0; 16];
-    let n = fetch(&space, call.regs.rip, &mut bytes);
+    let (bytes, n) = guest_space(root).fetch(GuestVa(call.regs.rip));
     let Some(op) = StoreOp::decode(&bytes[..n], call.regs, va) else {
         return false;
-    };
-    let target = walk::L1Slot {
-        table,
-        index: (va.page_offset() / 8) as usize,
     };
     let rights = call.domain.rights();
     loop {

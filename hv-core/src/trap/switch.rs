@@ -68,7 +68,9 @@ fn tell_runstate(domain: &Domain, vcpu: &Vcpu, now: Nanos) {
     if vcpu.runstate_area.load(Ordering::Relaxed) != 0 {
         // Nobody else runs it before `switched_out`.
         let root = vcpu.state.lock().kernel_root;
-        crate::domain::clock::write_runstate(domain, vcpu, root, now);
+        machine::visit_guests(|| {
+            crate::domain::clock::write_runstate(domain, vcpu, root, now);
+        });
     }
 }
 
@@ -83,8 +85,8 @@ fn load(unit: UnitId, now: Nanos) {
     vcpu.stop_polling(&domain);
     let state = vcpu.state.lock();
     let root = state.kernel_root;
-    crate::domain::clock::write_runstate(&domain, &vcpu, root, now);
     machine::load(Arc::clone(&domain), Arc::clone(&vcpu), state);
+    crate::domain::clock::write_runstate(&domain, &vcpu, root, now);
 }
 
 /// Does what this CPU's due timers ask for. `true`: its slice is over.

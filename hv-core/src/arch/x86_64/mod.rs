@@ -24,7 +24,9 @@ pub use ioapic::read_for_guest as io_apic_read;
 pub use irqchip::end_of_interrupt;
 pub use pci::{pci_read, pci_write};
 pub use port::{port_in, port_out};
-pub use tlb::{MachineTlb, service as service_flushes, stack_cache};
+pub use tlb::{
+    MachineTlb, note_flush, service as service_flushes, stack_cache, takes_part, visit_guests,
+};
 
 pub use paging::{flush_local, has_1g_pages, init_paging, load_root};
 pub mod area;

@@ -124,6 +124,21 @@ pub fn leave_guest_root() {
     SHOOTDOWN.leave_guest_root(super::cpu_id());
 }
 
+/// Whether this CPU takes part in flushes: only then may it walk guests' page tables.
+#[inline]
+#[must_use]
+pub fn takes_part() -> bool {
+    SHOOTDOWN.is_active(super::cpu_id())
+}
+
+/// Runs `f`, which walks a guest's page tables, on a CPU that has no guest root loaded.
+pub fn visit_guests<R>(f: impl FnOnce() -> R) -> R {
+    enter_guest_root();
+    let result = f();
+    leave_guest_root();
+    result
+}
+
 /// Loads CR3 where a guest root was loaded before, noting the flush.
 ///
 /// # Safety

@@ -17,7 +17,7 @@ use super::early;
 use super::layout::{self, DIRECT_MAP_SIZE, DIRECT_MAP_START};
 use super::memory_map::MemoryMap;
 use super::ranges::RangeSet;
-use crate::addr::{MachAddr, Mfn, PAGE_SIZE};
+use crate::addr::{GuestVa, MachAddr, Mfn, PAGE_SIZE};
 use crate::arch::{FrameMem, machine};
 use crate::sync::{Level, Lock, Once};
 use core::ops::Range;
@@ -75,6 +75,18 @@ impl FrameMem for DirectMap {
     fn bytes(&self, mfn: Mfn) -> *mut u8 {
         debug_assert!(mfn.raw() < DIRECT_MAP_SIZE / PAGE_SIZE);
         (DIRECT_MAP_START + mfn.addr().raw()) as *mut u8
+    }
+
+    #[inline]
+    fn kept(&self, root: Mfn, va: GuestVa, write: bool) -> Option<*mut u8> {
+        machine::stack_cache().translations.find(root, va, write)
+    }
+
+    #[inline]
+    fn keep(&self, root: Mfn, va: GuestVa, writable: bool, page: *mut u8) {
+        machine::stack_cache()
+            .translations
+            .keep(root, va, writable, page);
     }
 
     #[cfg(target_os = "none")]
