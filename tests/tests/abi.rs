@@ -32,6 +32,7 @@ const PROLOGUE: &str = "\
 #include <xen/vcpu.h>
 #include <xen/version.h>
 #include <xen/arch-x86/cpuid.h>
+#include <xen/arch-x86/xen-mca.h>
 ";
 
 /// Fields that stand for a member of a C union or of a nested struct.

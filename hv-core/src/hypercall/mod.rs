@@ -11,6 +11,7 @@ pub mod event_channel_op;
 pub mod fpu_taskswitch;
 pub mod grant_table_op;
 pub mod iret;
+pub mod mca;
 pub mod memory_op;
 mod mmu;
 pub mod mmu_update;

@@ -1,8 +1,8 @@
 //! The dispatch table: number, handler, and how much of the call there is.
 
 use super::{
-    Call, Handler, event_channel_op, grant_table_op, memory_op, mmu_update, mmuext_op, multicall,
-    sched_op, set_gdt, timer, update_va_mapping, vcpu_op,
+    Call, Handler, event_channel_op, grant_table_op, mca, memory_op, mmu_update, mmuext_op,
+    multicall, sched_op, set_gdt, timer, update_va_mapping, vcpu_op,
 };
 use super::{
     callback_op, console_io, debugreg, fpu_taskswitch, physdev_op, platform_op, set_segment_base,
@@ -79,6 +79,11 @@ const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
         "memory_op",
         memory_op::memory_op,
         "machphys_mfn_list, acquire_resource",
+    ));
+    t[abi::HYPERVISOR_ARCH_0 as usize] = Some(partial(
+        "mca",
+        mca::mca,
+        "machine checks themselves: none are logged or injected",
     ));
     t[abi::HYPERVISOR_SET_GDT as usize] = Some(done("set_gdt", set_gdt::set_gdt));
     t[abi::HYPERVISOR_UPDATE_DESCRIPTOR as usize] =
