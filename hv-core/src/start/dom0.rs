@@ -98,10 +98,13 @@ fn unpack(mm: &HostMm, module: &Module) -> Result<Option<Vec<u8>>, String> {
         KernelFile::Plain(_) => Ok(None),
         KernelFile::Packed(packed) => {
             let mut buffer = vec![0; packed.unpacked_size()];
+            let start = crate::time::now();
             let filled = packed
                 .unpack(&mut buffer)
                 .map_err(|e| alloc::format!("its kernel does not unpack: {e:?}"))?
                 .len();
+            let took = crate::time::now().0 - start.0;
+            log::info!("unpacked dom0's kernel in {} ms", took / 1_000_000);
             buffer.truncate(filled);
             Ok(Some(buffer))
         }
