@@ -29,6 +29,7 @@ const PROLOGUE: &str = "\
 #include <xen/physdev.h>
 #include <xen/platform.h>
 #include <xen/sched.h>
+#include <xen/sysctl.h>
 #include <xen/vcpu.h>
 #include <xen/version.h>
 #include <xen/arch-x86/cpuid.h>

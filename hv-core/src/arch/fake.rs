@@ -94,6 +94,14 @@ pub mod irqchip {
 
     /// Ends the interrupt in service.
     pub fn end_of_interrupt() {}
+
+    /// Where a function's MSI-X table is.
+    #[must_use]
+    pub fn msix_table(
+        _device: crate::arch::msi::PciAddress,
+    ) -> Option<(crate::addr::MachAddr, u64)> {
+        None
+    }
 }
 
 /// Sets up paging: nothing to do.

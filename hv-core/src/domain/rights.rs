@@ -2,6 +2,7 @@
 
 use super::Domain;
 use crate::addr::Mfn;
+use crate::irq;
 use crate::pv_mm::{IoAccess, IoMem, NoIoMem, Rights};
 use crate::sync::Once;
 use alloc::vec::Vec;
@@ -20,7 +21,8 @@ pub fn reserve_device_frames(frames: Vec<Range<u64>>, limit: u64) {
     LIMIT.call_once(|| limit);
 }
 
-/// The hardware domain's device memory: all but what is reserved.
+/// The hardware domain's device memory: all but what is reserved; what holds messages in
+/// use is only for reading.
 struct AllDevices;
 
 impl IoMem for AllDevices {
@@ -30,7 +32,13 @@ impl IoMem for AllDevices {
         let reserved = RESERVED
             .get()
             .is_none_or(|r| r.iter().any(|range| range.contains(&raw)));
-        (inside && !reserved).then_some(IoAccess::ReadWrite)
+        if !inside || reserved {
+            None
+        } else if irq::holds_messages(mfn) {
+            Some(IoAccess::ReadOnly)
+        } else {
+            Some(IoAccess::ReadWrite)
+        }
     }
 }
 

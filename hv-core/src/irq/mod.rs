@@ -7,14 +7,17 @@
 //!
 //! Rules are in [`table`], tested on the host; this file binds them to the machine.
 
+mod message_tables;
 pub mod table;
 
-use crate::addr::CpuId;
+use crate::addr::{CpuId, Mfn, PAGE_SIZE};
 pub use crate::arch::interrupt::Source;
 use crate::arch::machine;
 use crate::arch::msi::PciAddress;
 use crate::arch::platform::{Platform, Signal};
 use crate::sync::Once;
+use core::sync::atomic::{AtomicBool, Ordering};
+use message_tables::MessageTables;
 pub use table::{Binding, Error, Fired, LineInfo};
 use table::{Chip, Table};
 
@@ -44,6 +47,11 @@ impl Chip for MachineChip {
     }
 }
 
+static MESSAGE_TABLES: MessageTables = MessageTables::new();
+
+/// Whether the command line forbids messages (`msi=no`).
+static NO_MESSAGES: AtomicBool = AtomicBool::new(false);
+
 static TABLE: Once<Table<MachineChip>> = Once::new();
 
 fn table() -> &'static Table<MachineChip> {
@@ -53,6 +61,23 @@ fn table() -> &'static Table<MachineChip> {
 /// Sets the table up for `gsis` pins, as `platform` describes them.
 pub fn init(platform: &Platform, gsis: u32) {
     TABLE.call_once(|| Table::new(MachineChip, gsis, |gsi| platform.default_signal(gsi)));
+}
+
+/// Whether domains may have messages; without, devices use pins.
+pub fn allow_messages(allowed: bool) {
+    NO_MESSAGES.store(!allowed, Ordering::Relaxed);
+}
+
+/// Whether domains may have messages.
+#[must_use]
+pub fn messages_allowed() -> bool {
+    !NO_MESSAGES.load(Ordering::Relaxed)
+}
+
+/// Whether device frame `mfn` holds messages that only the hypervisor may change.
+#[must_use]
+pub fn holds_messages(mfn: Mfn) -> bool {
+    MESSAGE_TABLES.contains(mfn)
 }
 
 /// Number of pins; the first irq that is a message.
@@ -96,7 +121,13 @@ pub fn alloc_msi(device: PciAddress, count: u32, cpu: CpuId) -> Result<u32, Erro
 /// # Errors
 /// As there.
 pub fn alloc_msix(device: PciAddress, entry: u16, cpu: CpuId) -> Result<u32, Error> {
-    table().alloc_msix(device, entry, cpu)
+    let irq = table().alloc_msix(device, entry, cpu)?;
+    if let Some((at, bytes)) = machine::irqchip::msix_table(device) {
+        let end = at.raw() + bytes;
+        let frames = at.frame().raw()..end.div_ceil(PAGE_SIZE);
+        MESSAGE_TABLES.entry_taken(device, frames);
+    }
+    Ok(irq)
 }
 
 /// See [`Table::free`].
@@ -104,7 +135,12 @@ pub fn alloc_msix(device: PciAddress, entry: u16, cpu: CpuId) -> Result<u32, Err
 /// # Errors
 /// As there.
 pub fn free(irq: u32) -> Result<(), Error> {
-    table().free(irq)
+    let source = info(irq).map(|line| line.source);
+    table().free(irq)?;
+    if let Some(Source::Msix { device, .. }) = source {
+        MESSAGE_TABLES.entry_given(device);
+    }
+    Ok(())
 }
 
 /// See [`Table::reprogram`].

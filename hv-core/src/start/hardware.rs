@@ -67,6 +67,7 @@ pub fn discover(info: &BootInfo, options: &Options) -> &'static Hardware {
     }
     pci::init(&platform.mcfg);
     irq::init(&platform, ioapic::init(&platform));
+    irq::allow_messages(options.msi);
     HARDWARE.call_once(|| Hardware {
         platform,
         features,

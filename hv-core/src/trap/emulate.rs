@@ -225,6 +225,33 @@ fn emulate(call: &mut Call<'_>, forced: bool) -> bool {
     true
 }
 
+/// Skips a write of the guest kernel's to `va` if device memory is mapped there that it
+/// may only read. `false`: an ordinary fault.
+pub fn device_write(call: &mut Call<'_>, va: GuestVa) -> bool {
+    let Some(root) = call.state.kernel_root else {
+        return false;
+    };
+    let mm = crate::mm::host::get();
+    let Some(slot) = walk::find_l1(&mm.mem, root, va) else {
+        return false;
+    };
+    let entry = slot.word(&mm.mem).load(Ordering::Relaxed);
+    let frame = pte::frame(entry);
+    if entry & pte::P == 0 || mm.frames.ram(frame).is_some() || !crate::irq::holds_messages(frame) {
+        return false;
+    }
+    let (bytes, n) = guest_space(root).fetch(GuestVa(call.regs.rip));
+    let Some(op) = StoreOp::decode(&bytes[..n], call.regs, va) else {
+        return false;
+    };
+    if op.commit(u64::MAX, call.regs) {
+        call.state.debug[6] |= 1 << 14;
+        let delivered = bounce::exception(call, 1, None);
+        super::exceptions::crash_if_undeliverable(call, delivered);
+    }
+    true
+}
+
 /// Tries to emulate a write of the guest kernel's to `va`, which is present but not
 /// writable, as an update of one of its L1 tables. `false`: an ordinary fault.
 pub fn page_table_write(call: &mut Call<'_>, va: GuestVa) -> bool {

@@ -26,7 +26,8 @@ pub fn handle(call: &mut Call<'_>) -> Result<(), Undeliverable> {
         }
     } else if call.state.kernel_mode
         && code & (PRESENT | WRITE | RESERVED | FETCH) == PRESENT | WRITE
-        && emulate::page_table_write(call, GuestVa(address))
+        && (emulate::page_table_write(call, GuestVa(address))
+            || emulate::device_write(call, GuestVa(address)))
     {
         return Ok(());
     }

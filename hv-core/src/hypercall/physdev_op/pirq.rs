@@ -26,7 +26,11 @@ pub(super) fn map(call: &Call<'_>, at: GuestVa) -> Result<(), Error> {
     own_only(call, arg.domid)?;
     // Interrupts start on the boot CPU; binding an event channel moves them.
     let cpu = CpuId(0);
-    let number = match wanted(&arg, irq::gsi_count())? {
+    let wanted = wanted(&arg, irq::gsi_count())?;
+    if !matches!(wanted, Wanted::Gsi(_)) && !irq::messages_allowed() {
+        return Err(Error::NotPermitted);
+    }
+    let number = match wanted {
         Wanted::Gsi(gsi) => gsi,
         Wanted::Msi { device, count } => irq::alloc_msi(device, count, cpu)?,
         Wanted::Msix { device, entry } => irq::alloc_msix(device, entry, cpu)?,
