@@ -4,9 +4,12 @@
 //! The table's format is described in hv-core's `arch/symbols.rs`.
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 
 /// The section to fill.
 const SECTION: &str = ".oxen.symbols";
+/// Version of the table's format.
+const VERSION: u32 = 1;
 /// Longest name, in bytes; if the table does not fit, the shorter ones are tried.
 const NAME_LIMITS: [usize; 4] = [120, 60, 40, 24];
 
@@ -38,9 +41,9 @@ pub fn finish(elf: &[u8]) -> Result<Vec<u8>> {
     let code = text.address..text.address + text.size as u64;
     let image = file.first_address()?;
     let symbols = file.functions(&sections, &code, image)?;
-    let table = NAME_LIMITS
-        .iter()
-        .map(|limit| table(&symbols, *limit))
+    let tables = NAME_LIMITS.iter().map(|limit| table(&symbols, *limit));
+    let table = tables
+        .filter_map(Result::ok)
         .find(|t| t.len() <= room.size)
         .with_context(|| format!("{SECTION} is too small for {} names", symbols.len()))?;
     let mut out = elf
@@ -56,25 +59,41 @@ pub fn finish(elf: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
+/// How the table begins.
+#[derive(Serialize)]
+struct Header {
+    version: u32,
+    count: u32,
+}
+
+/// One function of the table.
+#[derive(Serialize)]
+struct Symbol<'a> {
+    /// Bytes from the one before.
+    distance: u32,
+    name: &'a str,
+}
+
 /// The table's bytes; names longer than `limit` lose their beginning.
-fn table(symbols: &[(u32, String)], limit: usize) -> Vec<u8> {
-    let mut out = b"OXSY".to_vec();
-    out.extend((symbols.len() as u32).to_le_bytes());
-    let mut names = Vec::new();
-    let names_at = 8 + symbols.len() * 8;
+fn table(symbols: &[(u32, String)], limit: usize) -> Result<Vec<u8>> {
+    let header = Header {
+        version: VERSION,
+        count: u32::try_from(symbols.len())?,
+    };
+    let mut out = postcard::to_extend(&header, Vec::new())?;
+    let mut before = 0;
     for (offset, name) in symbols {
         let mut start = name.len().saturating_sub(limit);
         while !name.is_char_boundary(start) {
             start += 1;
         }
-        let name = &name[start..];
-        out.extend(offset.to_le_bytes());
-        out.extend(((names_at + names.len()) as u32).to_le_bytes());
-        names.push(name.len() as u8);
-        names.extend(name.as_bytes());
+        let symbol = Symbol {
+            distance: offset - std::mem::replace(&mut before, *offset),
+            name: &name[start..],
+        };
+        out = postcard::to_extend(&symbol, out)?;
     }
-    out.extend(names);
-    out
+    Ok(out)
 }
 
 /// An ELF-64 file.
@@ -260,9 +279,8 @@ mod tests {
     fn names_go_in_and_the_rest_goes() {
         let out = finish(&sample()).unwrap();
         assert_eq!(out.len(), 0x100);
-        let mut want = b"OXSY\x02\0\0\0".to_vec();
-        want.extend([0xc8, 0, 0, 0, 24, 0, 0, 0, 0xe0, 0, 0, 0, 29, 0, 0, 0]);
-        want.extend(b"\x04main\x0coxen_start32");
+        // Version, count; then distances (seven bits a byte) and names.
+        let want = b"\x01\x02\xc8\x01\x04main\x18\x0coxen_start32";
         assert_eq!(out[0x80..0x80 + want.len()], want[..]);
         assert_eq!(out[0x3c..0x40], [0; 4]);
     }
@@ -279,7 +297,7 @@ mod tests {
 
     #[test]
     fn long_names_keep_their_end() {
-        let t = table(&[(1, "a::long::name".into())], 4);
+        let t = table(&[(1, "a::long::name".into())], 4).unwrap();
         assert!(t.ends_with(b"\x04name"));
     }
 }

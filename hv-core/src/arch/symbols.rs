@@ -1,28 +1,38 @@
 //! Names for code addresses, so that a backtrace can be read.
 //!
 //! The linker script keeps a section, `.oxen.symbols`, whose contents are filled in
-//! after the link from the file's own symbol table. All numbers are little endian:
-//!
-//! | bytes | what |
-//! |---|---|
-//! | 0-3 | the letters `OXSY` |
-//! | 4-7 | number of entries, *n* |
-//! | 8 + 8*i*, 4 bytes | entry *i*: first byte of the function, from the image's first byte on |
-//! | 12 + 8*i*, 4 bytes | where its name is, from the section's first byte on |
-//! | there | the name: one byte of length, then so many bytes of UTF-8 |
-//!
-//! Entries are sorted by address. Names are demangled, without the hash. A section
-//! that was never filled is all zeros and names nothing.
+//! after the link from the file's own symbol table (`cargo xtask build`). It is a
+//! [`Header`] and then so many [`Symbol`]s by ascending address, in postcard's encoding:
+//! numbers of seven bits a byte, strings as length and UTF-8. Names are demangled,
+//! without the hash. A section that was never filled is all zeros, which is version 0.
 
 use crate::sync::Once;
 use core::fmt;
+use postcard::take_from_bytes;
+use serde::Deserialize;
 
-/// How a filled section begins.
-const MAGIC: &[u8] = b"OXSY";
-/// Bytes before the entries.
-const HEADER: usize = 8;
-/// Bytes of an entry.
-const ENTRY: usize = 8;
+/// Version of the format.
+const VERSION: u32 = 1;
+
+/// How a section begins.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct Header {
+    /// Version of the format.
+    version: u32,
+    /// Symbols that follow.
+    count: u32,
+}
+
+/// One function.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct Symbol<'a> {
+    /// Bytes from the symbol before (from the image's first byte) to this one.
+    distance: u32,
+    /// Its name.
+    name: &'a str,
+}
 
 static TABLE: Once<Table> = Once::new();
 
@@ -59,29 +69,22 @@ impl fmt::Display for Name {
 
 /// The function that the byte at `offset` of the image is in, and how far in.
 fn lookup(table: &[u8], offset: u32) -> Option<(&str, u32)> {
-    let word = |at: usize| {
-        let bytes = table.get(at..at.checked_add(4)?)?;
-        Some(u32::from_le_bytes(bytes.try_into().ok()?))
-    };
-    if !table.starts_with(MAGIC) {
+    let (header, mut rest): (Header, _) = take_from_bytes(table).ok()?;
+    if header.version != VERSION {
         return None;
     }
-    let entry = |i: usize| word(HEADER + i * ENTRY);
-    // Binary search for the last entry that is not above.
-    let (mut low, mut high) = (0, word(4)? as usize);
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        if entry(middle)? <= offset {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
+    let mut start = 0_u32;
+    let mut found = None;
+    for _ in 0..header.count {
+        let (symbol, behind): (Symbol<'_>, _) = take_from_bytes(rest).ok()?;
+        start = start.checked_add(symbol.distance)?;
+        let Some(inside) = offset.checked_sub(start) else {
+            break;
+        };
+        found = Some((symbol.name, inside));
+        rest = behind;
     }
-    let found = low.checked_sub(1)?;
-    let name = table.get(word(HEADER + found * ENTRY + 4)? as usize..)?;
-    let (len, rest) = name.split_first()?;
-    let name = core::str::from_utf8(rest.get(..usize::from(*len))?).ok()?;
-    Some((name, offset - entry(found)?))
+    found
 }
 
 #[cfg(test)]
@@ -90,16 +93,16 @@ mod tests {
     use std::vec::Vec;
 
     fn table(symbols: &[(u32, &str)]) -> Vec<u8> {
-        let mut out = Vec::from(MAGIC);
-        out.extend((symbols.len() as u32).to_le_bytes());
-        let mut names = Vec::new();
+        let header = Header {
+            version: VERSION,
+            count: symbols.len() as u32,
+        };
+        let mut out = postcard::to_extend(&header, Vec::new()).unwrap();
+        let mut before = 0;
         for (at, name) in symbols {
-            out.extend(at.to_le_bytes());
-            out.extend(((HEADER + symbols.len() * ENTRY + names.len()) as u32).to_le_bytes());
-            names.push(name.len() as u8);
-            names.extend(name.as_bytes());
+            let distance = at - core::mem::replace(&mut before, *at);
+            out = postcard::to_extend(&Symbol { distance, name }, out).unwrap();
         }
-        out.extend(names);
         out
     }
 
