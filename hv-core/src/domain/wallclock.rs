@@ -17,9 +17,11 @@ pub fn set(clock: WallClock) {
     let domains = registry::all();
     let mut date = DATE.lock();
     *date = Some(clock);
-    for domain in domains {
+    for domain in &domains {
         clock.publish(&WallClockArea::of(&domain.shared));
     }
+    // The list goes back to the heap, whose lock comes before this one.
+    drop(date);
 }
 
 /// Writes the date into a domain's shared page.
