@@ -7,6 +7,8 @@ mod bench;
 mod build;
 mod cpio;
 mod dom0;
+mod gdb;
+mod hypercalls;
 mod image;
 mod initramfs;
 mod modules;
@@ -52,6 +54,10 @@ enum Verb {
     Bench(bench::Args),
     /// The house's own rules: floors, file length, reasons for unsafe code
     Tidy(tidy::Args),
+    /// How much of each hypercall there is
+    Hypercalls(hypercalls::Args),
+    /// GDB, attached to a machine started by `run --gdb`
+    Gdb(gdb::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -64,6 +70,8 @@ fn main() -> std::process::ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Tidy(args) => tidy::run(&args),
+        Verb::Hypercalls(args) => hypercalls::run(&args),
+        Verb::Gdb(args) => gdb::run(&args),
     };
     match outcome {
         Ok(code) => code,
