@@ -10,15 +10,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 #[repr(C, align(4096))]
 struct Page([AtomicU64; 512]);
 
-/// Frames 0 to n-1.
-pub struct FakeMem(Vec<Page>);
+/// Frames 0 to n-1, each on its own: Miri looks at every word of a slice of pages
+/// whenever one of them is reached.
+#[allow(clippy::vec_box, reason = "see above")]
+pub struct FakeMem(Vec<Box<Page>>);
 
 impl FakeMem {
     /// `frames` zeroed frames.
     pub fn new(frames: usize) -> Self {
         Self(
             (0..frames)
-                .map(|_| Page([const { AtomicU64::new(0) }; 512]))
+                .map(|_| Box::new(Page([const { AtomicU64::new(0) }; 512])))
                 .collect(),
         )
     }
@@ -29,7 +31,7 @@ impl FrameMem for FakeMem {
         &self.0[mfn.raw() as usize].0
     }
     fn bytes(&self, mfn: Mfn) -> *mut u8 {
-        (&raw const self.0[mfn.raw() as usize])
+        (&raw const *self.0[mfn.raw() as usize])
             .cast::<u8>()
             .cast_mut()
     }
