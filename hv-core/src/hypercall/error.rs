@@ -11,6 +11,8 @@ pub enum Error {
     NoEntry,
     /// No such domain.
     NoDomain,
+    /// There is no such place.
+    NoPlace,
     /// An argument list is too long.
     TooBig,
     /// Try again later.
@@ -53,6 +55,7 @@ impl Error {
             Self::NotPermitted => 1,
             Self::NoEntry => 2,
             Self::NoDomain => 3,
+            Self::NoPlace => 6,
             Self::TooBig => 7,
             Self::Again => 11,
             Self::NoMemory => 12,

@@ -215,6 +215,27 @@ fn new_baseptr(call: &mut Call<'_>, mfn: Mfn) -> Result<(), Halt> {
     Ok(())
 }
 
+/// As `MMUEXT_NEW_BASEPTR`, for the instruction that does the same. False: interrupted,
+/// to be done again.
+///
+/// # Errors
+/// As for the command.
+pub fn load_root(call: &mut Call<'_>, mfn: Mfn) -> Result<bool, Error> {
+    let mut end = runner(call).drain();
+    if end.is_ok() {
+        end = new_baseptr(call, mfn);
+    }
+    match end {
+        Ok(()) => {
+            // What is left of the old root is finished with the next operation, if not now.
+            let _ = runner(call).drain();
+            Ok(true)
+        }
+        Err(Halt::Preempted) => Ok(false),
+        Err(Halt::Failed(e)) => Err(e),
+    }
+}
+
 fn new_user_baseptr(call: &mut Call<'_>, raw: u64) -> Result<(), Halt> {
     let new = if raw == 0 {
         None

@@ -6,6 +6,7 @@ pub mod console_io;
 mod crash;
 pub mod debugreg;
 pub mod descriptors;
+pub mod domctl;
 pub mod error;
 pub mod event_channel_op;
 pub mod fpu_taskswitch;

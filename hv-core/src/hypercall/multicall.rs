@@ -13,7 +13,7 @@ const BATCH: u64 = 32;
 ///
 /// # Errors
 /// `EFAULT`: an entry cannot be read or its result not written (earlier entries stay
-/// done). `EINVAL`: the list leaves the address space.
+/// done). As an entry's result, `EINVAL`: a multicall in a multicall.
 pub fn multicall(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     const SIZE: u64 = size_of::<MulticallEntry>() as u64;
     let [list, count, ..] = args;
@@ -35,7 +35,7 @@ pub fn multicall(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
             return Ok(Reply::Done(call.regs.rax));
         }
         let result = match entry.op {
-            HYPERVISOR_MULTICALL => Err(Error::NotImplemented),
+            HYPERVISOR_MULTICALL => Err(Error::Invalid),
             op => super::invoke(call, op, entry.args),
         };
         let value = match result {

@@ -13,6 +13,7 @@ use crate::arch::machine;
 use crate::arch::msi::PciAddress;
 use crate::irq;
 use xen_abi::physdev as abi;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Highest number of ports an I/O bitmap can cover.
 const ALL_PORTS: u32 = 65536;
@@ -53,11 +54,7 @@ fn device_command(call: &mut Call<'_>, command: u32, at: GuestVa) -> Result<(), 
         abi::PHYSDEVOP_ALLOC_IRQ_VECTOR => alloc_irq_vector(call, at),
         abi::PHYSDEVOP_APIC_READ => apic_read(call, at),
         // Pins are the hypervisor's to program; kernels write them out of habit.
-        abi::PHYSDEVOP_APIC_WRITE => call
-            .guest()
-            .read(at)
-            .map(|_: abi::PhysdevApic| ())
-            .map_err(Into::into),
+        abi::PHYSDEVOP_APIC_WRITE => noted::<abi::PhysdevApic>(call, at),
         abi::PHYSDEVOP_RESTORE_MSI_EXT => {
             let d: abi::PhysdevPciDevice = call.guest().read(at)?;
             restore_messages(d.seg, d.bus, d.devfn);
@@ -69,16 +66,22 @@ fn device_command(call: &mut Call<'_>, command: u32, at: GuestVa) -> Result<(), 
             Ok(())
         }
         // Every device is the caller's already, and there is no IOMMU to tell.
-        abi::PHYSDEVOP_PCI_DEVICE_ADD
-        | abi::PHYSDEVOP_PCI_DEVICE_REMOVE
-        | abi::PHYSDEVOP_MANAGE_PCI_ADD
-        | abi::PHYSDEVOP_MANAGE_PCI_ADD_EXT
-        | abi::PHYSDEVOP_MANAGE_PCI_REMOVE
-        | abi::PHYSDEVOP_PCI_MMCFG_RESERVED
+        abi::PHYSDEVOP_PCI_DEVICE_ADD => noted::<abi::PhysdevPciDeviceAdd>(call, at),
+        abi::PHYSDEVOP_MANAGE_PCI_ADD | abi::PHYSDEVOP_MANAGE_PCI_REMOVE => {
+            noted::<abi::PhysdevManagePci>(call, at)
+        }
+        abi::PHYSDEVOP_MANAGE_PCI_ADD_EXT => noted::<abi::PhysdevManagePciExt>(call, at),
+        abi::PHYSDEVOP_PCI_MMCFG_RESERVED => noted::<abi::PhysdevPciMmcfgReserved>(call, at),
+        abi::PHYSDEVOP_PCI_DEVICE_REMOVE
         | abi::PHYSDEVOP_PREPARE_MSIX
-        | abi::PHYSDEVOP_RELEASE_MSIX => Ok(()),
+        | abi::PHYSDEVOP_RELEASE_MSIX => noted::<abi::PhysdevPciDevice>(call, at),
         _ => Err(Error::NotImplemented),
     }
+}
+
+/// A command that needs nothing done: its argument must be there all the same.
+fn noted<T: FromBytes + IntoBytes>(call: &Call<'_>, at: GuestVa) -> Result<(), Error> {
+    call.guest().read(at).map(|_: T| ()).map_err(Into::into)
 }
 
 fn set_iopl(call: &mut Call<'_>, at: GuestVa) -> Result<(), Error> {
@@ -90,10 +93,10 @@ fn set_iopl(call: &mut Call<'_>, at: GuestVa) -> Result<(), Error> {
     Ok(())
 }
 
-/// The bitmap is read when it is needed, so here it may be anywhere.
+/// The bitmap is read when it is needed, so here it may be anywhere that is the guest's.
 fn set_io_bitmap(call: &mut Call<'_>, at: GuestVa) -> Result<(), Error> {
     let arg: abi::PhysdevSetIobitmap = call.guest().read(at)?;
-    if arg.nr_ports > ALL_PORTS {
+    if arg.nr_ports > ALL_PORTS || !GuestVa(arg.bitmap).is_guest() {
         return Err(Error::Invalid);
     }
     call.state.io_bitmap = GuestVa(arg.bitmap);

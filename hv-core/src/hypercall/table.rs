@@ -5,8 +5,8 @@ use super::{
     multicall, sched_op, set_gdt, timer, update_va_mapping, vcpu_op,
 };
 use super::{
-    callback_op, console_io, debugreg, fpu_taskswitch, physdev_op, platform_op, set_segment_base,
-    set_trap_table, stack_switch, sysctl, vm_assist, xen_version, xenpmu_op,
+    callback_op, console_io, debugreg, domctl, fpu_taskswitch, physdev_op, platform_op,
+    set_segment_base, set_trap_table, stack_switch, sysctl, vm_assist, xen_version, xenpmu_op,
 };
 use core::sync::atomic::{AtomicU64, Ordering};
 use xen_abi::xen as abi;
@@ -78,7 +78,7 @@ const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
     t[abi::HYPERVISOR_MEMORY_OP as usize] = Some(partial(
         "memory_op",
         memory_op::memory_op,
-        "machphys_mfn_list, acquire_resource",
+        "acquire_resource",
     ));
     t[abi::HYPERVISOR_ARCH_0 as usize] = Some(partial(
         "mca",
@@ -104,6 +104,11 @@ const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
         "vcpu_op",
         vcpu_op::vcpu_op,
         "get_physid (no vCPU is pinned)",
+    ));
+    t[abi::HYPERVISOR_DOMCTL as usize] = Some(partial(
+        "domctl",
+        domctl::domctl,
+        "every command: there is no domain but dom0",
     ));
     t[abi::HYPERVISOR_SYSCTL as usize] =
         Some(partial("sysctl", sysctl::sysctl, "all but physinfo"));

@@ -6,7 +6,7 @@ use crate::arch::machine;
 use crate::domain::notify::SCHEDULER;
 use crate::domain::{Vcpu, clock, context, shutdown};
 use crate::event::vcpu_info;
-use crate::mm::shared_page::SharedPage;
+use crate::mm::shared_page::{InfoSlot, SharedPage};
 use crate::time;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -187,13 +187,16 @@ fn register_time(call: &Call<'_>, area: GuestVa) -> Result<(), Error> {
 }
 
 /// # Errors
-/// `EINVAL`: not the caller and not down, moved before, a bad offset, or not the
-/// domain's ordinary memory.
+/// `ENXIO`: a bad offset. `EINVAL`: not the caller and not down, moved before, or not
+/// the domain's ordinary memory.
 fn register_info(
     call: &Call<'_>,
     vcpu: &Arc<Vcpu>,
     op: &VcpuRegisterVcpuInfo,
 ) -> Result<(), Error> {
+    if !InfoSlot::fits(op.offset as usize) {
+        return Err(Error::NoPlace);
+    }
     if vcpu.id != call.vcpu.id && SCHEDULER.is_up(vcpu.unit) {
         return Err(Error::Invalid);
     }

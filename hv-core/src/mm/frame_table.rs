@@ -19,7 +19,8 @@
 //!
 //! The table lock of a record is taken only by who needs the frame to stay a table
 //! while an entry changes. Nested table locks go from a higher table level to a
-//! lower one, which cannot cycle because a frame has one type at a time.
+//! lower one, which cannot cycle because a frame has one type at a time; or one step
+//! from a table that shows others of its level to one that is shown, never back.
 #![allow(unsafe_code, reason = "a sparse table reached by pointer arithmetic")]
 
 mod words;
@@ -218,7 +219,7 @@ impl Frame {
         let mut word = self.kind.load(Ordering::Relaxed);
         loop {
             let count = word as u32;
-            if (word >> 32) as u32 & !TypeWord::PINNED_HALF != TypeWord::half(ty)
+            if (word >> 32) as u32 & !TypeWord::ASIDE_HALF != TypeWord::half(ty)
                 || count == 0
                 || count >= TypeWord::MAX_COUNT
             {
@@ -234,6 +235,48 @@ impl Frame {
                 Err(now) => word = now,
             }
         }
+    }
+
+    /// Notes that an entry of this table, whose lock the caller has, will show another
+    /// table of its level. False if others show this one, or too many entries do.
+    pub(crate) fn add_linear_entry(&self) -> bool {
+        self.kind
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+                let full = word & TypeWord::LINEAR_ENTRIES == TypeWord::LINEAR_ENTRIES;
+                let shown = word & TypeWord::LINEAR_USES != 0;
+                (!full && !shown).then(|| word + TypeWord::LINEAR_ENTRY)
+            })
+            .is_ok()
+    }
+
+    /// Undoes [`Self::add_linear_entry`].
+    pub(crate) fn drop_linear_entry(&self) {
+        let before = self
+            .kind
+            .fetch_sub(TypeWord::LINEAR_ENTRY, Ordering::AcqRel);
+        debug_assert!(before & TypeWord::LINEAR_ENTRIES != 0, "no linear entry");
+    }
+
+    /// Takes a type reference to this valid table of type `ty` for an entry of another
+    /// table of the same type. False if it is not valid, or shows others itself. As
+    /// with [`Self::share_type`], look at the owner afterwards.
+    pub(crate) fn share_linear(&self, ty: FrameType) -> bool {
+        self.kind
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+                let good = TypeWord(word).is_valid_as(ty)
+                    && TypeWord(word).count() < TypeWord::MAX_COUNT
+                    && word & TypeWord::LINEAR_ENTRIES == 0
+                    && word & TypeWord::LINEAR_USES != TypeWord::LINEAR_USES;
+                good.then(|| word + TypeWord::LINEAR_USE + 1)
+            })
+            .is_ok()
+    }
+
+    /// Notes that a linear entry no longer shows this table; its type reference is still
+    /// to be put.
+    pub(crate) fn drop_linear_use(&self) {
+        let before = self.kind.fetch_sub(TypeWord::LINEAR_USE, Ordering::AcqRel);
+        debug_assert!(before & TypeWord::LINEAR_USES != 0, "no linear use");
     }
 
     /// One try for a reference to type `ty`. `has_ref`: the caller brings a reference
@@ -283,7 +326,9 @@ impl Frame {
             } else {
                 match word.ty() {
                     FrameType::L1 | FrameType::L2 | FrameType::L3 | FrameType::L4 => {
-                        (TypeWord::new(word.ty(), 1, 0), Released::Dismantle)
+                        // Its entries are still there, the linear ones too.
+                        let flags = word.0 & TypeWord::LINEAR_ENTRIES;
+                        (TypeWord::new(word.ty(), 1, flags), Released::Dismantle)
                     }
                     FrameType::None
                     | FrameType::Descriptors
@@ -325,6 +370,7 @@ impl Frame {
         self.set_stamp(stamp);
         let word = TypeWord(self.kind.load(Ordering::Relaxed));
         debug_assert!(word.count() == 1 && word.is_in_transition());
+        debug_assert!(word.0 & (TypeWord::LINEAR_ENTRIES | TypeWord::LINEAR_USES) == 0);
         self.kind
             .store(TypeWord::new(word.ty(), 0, 0).0, Ordering::Release);
     }

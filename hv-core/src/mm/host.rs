@@ -12,6 +12,7 @@ use crate::arch::{FrameMem, machine};
 use crate::mm::frame_alloc::Request;
 use crate::sync::Once;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -68,16 +69,22 @@ pub fn init(map: &MemoryMap) {
             }
         }
     }
+    let blocks = map_m2p(present, chunks);
     let base = layout::FRAME_TABLE_START as *mut Frame;
     // SAFETY: `map_chunk` mapped zeroed records for every bit set.
     let frames = unsafe { FrameTable::new(base, limit, present) };
-    // SAFETY: and a frame of entries.
+    // SAFETY: `map_m2p` mapped a frame of entries for every bit set.
     let m2p = unsafe { M2p::new(layout::M2P_RW_START as *mut u64, limit, present) };
     let mm = MM.call_once(|| Mm::new(frames, m2p, DirectMap, machine::MachineTlb));
     for (n, entry) in host_map::template().iter().enumerate() {
         mm.set_hypervisor_slot(n, *entry);
     }
     give_out(mm, ram.iter());
+    for block in M2P_BLOCKS.call_once(|| blocks) {
+        for n in 0..block.pages {
+            mm.share_read_only(block.first.offset(n));
+        }
+    }
     host_map::set_table_source(|| get().alloc_hypervisor(Request::anywhere(0)));
     heap::set_grow(grow_heap);
     heap::set_large_blocks(heap::LargeBlocks {
@@ -86,22 +93,75 @@ pub fn init(map: &MemoryMap) {
     });
 }
 
-/// Maps the records and the machine-to-physical entries of chunk `chunk`.
+/// Frames of the machine-to-physical table that lie behind each other.
+#[derive(Clone, Copy, Debug)]
+struct M2pBlock {
+    first: Mfn,
+    pages: u64,
+}
+
+/// One block for each GiB of machine addresses, up to the last with memory; one without
+/// memory has no pages.
+static M2P_BLOCKS: Once<Vec<M2pBlock>> = Once::new();
+
+/// First frame of the part of the machine-to-physical table (2 MiB) that describes GiB
+/// `n` of memory; of one without memory, that of the nearest part before. `None` beyond
+/// the last.
+#[must_use]
+pub fn m2p_part(n: usize) -> Option<Mfn> {
+    let parts = M2P_BLOCKS.get()?.get(..=n)?;
+    parts.iter().rev().find(|b| b.pages > 0).map(|b| b.first)
+}
+
+/// Maps the machine-to-physical entries of all chunks with memory (and of those between
+/// them in the same GiB), nothing being anyone's yet. Tools map the table by parts that
+/// each describe one GiB.
+fn map_m2p(present: &[AtomicU64], chunks: u64) -> Vec<M2pBlock> {
+    let has =
+        |chunk: u64| present[(chunk / 64) as usize].load(Ordering::Relaxed) >> (chunk % 64) & 1;
+    let mut blocks = Vec::new();
+    for start in (0..chunks).step_by(M2P_PART as usize) {
+        let last = (start..chunks.min(start + M2P_PART))
+            .rev()
+            .find(|c| has(*c) != 0);
+        let pages = last.map_or(0, |last| last - start + 1);
+        let align = if pages == M2P_PART { M2P_PART } else { 1 };
+        let first = if pages == 0 {
+            Mfn::new(0)
+        } else {
+            early::alloc(pages, align).expect("memory for the machine-to-physical table")
+        };
+        for n in 0..pages {
+            super::frame_io::fill(&DirectMap, first.offset(n), 0xff);
+        }
+        let at = start * PAGE_SIZE;
+        // SAFETY: fresh frames, at addresses that are this table's own.
+        unsafe {
+            host_map::map_pages(layout::M2P_RW_START + at, first, pages, Prot::RW)
+                .and_then(|()| {
+                    host_map::map_pages(layout::M2P_START + at, first, pages, Prot::USER_RO)
+                })
+                .expect("memory for the machine-to-physical table's page tables");
+        }
+        blocks.push(M2pBlock { first, pages });
+    }
+    blocks
+}
+
+/// Pages of the machine-to-physical table that describe one GiB.
+const M2P_PART: u64 = 512;
+
+/// Maps the records of chunk `chunk`.
 fn map_chunk(chunk: u64) {
     let pages = FrameTable::CHUNK_BYTES / PAGE_SIZE;
     let records = early::alloc(pages, 1).expect("memory for the frame table");
-    let entries = early::alloc(1, 1).expect("memory for the machine-to-physical table");
     for n in 0..pages {
         super::frame_io::fill(&DirectMap, records.offset(n), 0);
     }
-    super::frame_io::fill(&DirectMap, entries, 0xff);
     let va = layout::FRAME_TABLE_START + chunk * FrameTable::CHUNK_BYTES;
-    let at = chunk * PAGE_SIZE;
-    // SAFETY: fresh frames, at addresses that are these tables' own.
+    // SAFETY: fresh frames, at addresses that are this table's own.
     unsafe {
         host_map::map_pages(va, records, pages, Prot::RW)
-            .and_then(|()| host_map::map_pages(layout::M2P_RW_START + at, entries, 1, Prot::RW))
-            .and_then(|()| host_map::map_pages(layout::M2P_START + at, entries, 1, Prot::USER_RO))
             .expect("memory for the frame table's page tables");
     }
 }

@@ -3,7 +3,7 @@
 //! An array of u64 by frame number, which guests see read-only at the start of the
 //! hypervisor's address range. The hypervisor writes it through a view of its own.
 //! One 4 KiB frame of the table describes one chunk of [`CHUNK_FRAMES`] frames;
-//! chunks without memory are not there.
+//! chunks without memory (and no other chunk after them in the same GiB) are not there.
 //!
 //! Guests write what they like into their own frames' entries: nothing here may
 //! depend on a value.

@@ -50,8 +50,9 @@ pub const UPPER_BAD: u64 = !ALLOWED;
 
 /// Changes of an L1 entry that concern no reference.
 pub const L1_HARMLESS: u64 = A | D | AVAIL | AVAIL_HIGH | NX | US | G;
-/// Changes of a higher entry that concern no reference.
-pub const UPPER_HARMLESS: u64 = A | D | AVAIL | AVAIL_HIGH | NX | US | RW;
+/// Changes of a higher entry that concern no reference. Not the right to write: an entry
+/// that shows a table of its own level must not gain it.
+pub const UPPER_HARMLESS: u64 = A | D | AVAIL | AVAIL_HIGH | NX | US;
 
 /// The frame an entry names.
 #[must_use]

@@ -147,11 +147,17 @@ pub struct InfoSlot {
 }
 
 impl InfoSlot {
+    /// Whether a `vcpu_info` can be at `offset` of a page.
+    #[must_use]
+    pub const fn fits(offset: usize) -> bool {
+        offset.is_multiple_of(8) && offset <= PAGE_SIZE as usize - INFO_SIZE
+    }
+
     /// Points the slot at `offset` of `page`, whose frame the caller keeps allocated
     /// for the life of the vCPU. `false` if 64 bytes do not fit there or are unaligned.
     #[must_use]
     pub fn set(&self, page: SharedPage, offset: usize) -> bool {
-        if !offset.is_multiple_of(8) || offset > PAGE_SIZE as usize - INFO_SIZE {
+        if !Self::fits(offset) {
             return false;
         }
         // A pointer good for all 64 bytes.

@@ -70,6 +70,9 @@ pub enum Outcome {
     DoneTraced,
     /// Partly done: `rip` stays, and the guest resumes it by executing it again.
     Again,
+    /// Not done: the guest kernel loads this root of page tables, which is its
+    /// hypervisor's business. When that is done, [`finish`].
+    Root(Mfn),
     /// Not done: the guest gets this.
     Fault(Fault),
 }
@@ -94,16 +97,29 @@ pub fn execute(
     insn: Decoded,
     forced: bool,
 ) -> Outcome {
+    if let Insn::WriteCr { cr: 3, reg } = insn.insn
+        && cpu.kernel_mode
+    {
+        // The low bits ask for cache types of the table itself and are ignored.
+        return match MachAddr::from_guest(cpu.regs.gpr(reg)) {
+            Some(at) => Outcome::Root(at.frame()),
+            None => Outcome::Fault(Fault::GeneralProtection),
+        };
+    }
     match perform(m, policy, io, cpu, insn.insn, forced) {
-        Ok(true) => {
-            if insn::advance(cpu.regs, insn.len) {
-                Outcome::DoneTraced
-            } else {
-                Outcome::Done
-            }
-        }
+        Ok(true) => finish(cpu.regs, insn),
         Ok(false) => Outcome::Again,
         Err(fault) => Outcome::Fault(fault),
+    }
+}
+
+/// Moves on behind an instruction that is done.
+#[must_use]
+pub fn finish(regs: &mut GuestRegs, insn: Decoded) -> Outcome {
+    if insn::advance(regs, insn.len) {
+        Outcome::DoneTraced
+    } else {
+        Outcome::Done
     }
 }
 
@@ -196,10 +212,8 @@ fn privileged(
             match cr {
                 0 => set_task_switched(m, cpu, control::write_cr0(value).ok_or(gp)?),
                 2 => *cpu.cr2 = value,
-                3 => {
-                    let root = MachAddr::from_guest(value).ok_or(gp)?.frame();
-                    m.new_baseptr(root).map_err(|_| gp)?;
-                }
+                // Handled before.
+                3 => return Err(gp),
                 _ => {
                     *cpu.cr4 = value & policy.cr4();
                     m.load_cr4(*cpu.cr4);

@@ -21,6 +21,6 @@ pub mod seam;
 pub mod store;
 
 pub use decode::{Decoded, Insn};
-pub use execute::{CpuView, Fault, Outcome, execute};
+pub use execute::{CpuView, Fault, Outcome, execute, finish};
 pub use insn::Width;
 pub use store::StoreOp;

@@ -110,11 +110,6 @@ pub struct BadFrame;
 
 /// Effects on guest memory management.
 pub trait GuestFrames {
-    /// As MMUEXT_NEW_BASEPTR.
-    ///
-    /// # Errors
-    /// If the frame cannot be the root.
-    fn new_baseptr(&mut self, root: Mfn) -> Result<(), BadFrame>;
     /// Fills a frame with hypercall stubs.
     ///
     /// # Errors

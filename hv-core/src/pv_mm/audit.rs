@@ -234,8 +234,15 @@ fn count_frame<M: FrameMem, T: Tlb, R: FnMut(Finding)>(
         }
         let target = pte::frame(entry);
         if level > 1 {
-            let child = FrameType::table(level - 1);
-            window.count(mm, target, Held::Type(child));
+            let shown = mm.frames.get(target).map(|f| f.kind().ty());
+            if target == mfn {
+                // It holds nothing.
+            } else if shown == Some(kind.ty()) {
+                window.count(mm, target, Held::Type(kind.ty()));
+            } else {
+                let child = FrameType::table(level - 1);
+                window.count(mm, target, Held::Type(child));
+            }
         } else if mm.frames.ram(target).is_some() {
             let held = if entry & pte::RW != 0 {
                 Held::Type(FrameType::Writable)

@@ -1,6 +1,7 @@
 //! Giving a table's type reference back; with the last one the table is taken apart,
 //! from its last entry to its first.
 
+use super::linear::release_entry;
 use super::promote::{is_reserved, release_first};
 use super::{Leftover, Preempt, Unfinished, pte};
 use crate::addr::Mfn;
@@ -62,7 +63,8 @@ fn take_apart_upper<M: FrameMem, T: Tlb>(
 ) -> bool {
     let words = mm.mem.words(mfn);
     let mut end = guard.progress();
-    if guard.half() {
+    let half = guard.half();
+    if half {
         // The entry above the last complete one.
         end += 1;
     }
@@ -79,7 +81,8 @@ fn take_apart_upper<M: FrameMem, T: Tlb>(
                 guard.set_progress(end, false);
                 return false;
             }
-            if release_table(mm, pte::frame(entry), level - 1, preempt).is_err() {
+            let unfinished = half && end == top;
+            if release_entry(mm, (mfn, level), entry, unfinished, preempt).is_err() {
                 guard.set_progress(index, true);
                 return false;
             }

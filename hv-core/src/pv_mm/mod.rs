@@ -8,8 +8,8 @@
 //!
 //! **What an entry holds.** A present L1 entry of a RAM frame holds one writable
 //! reference if it is writable, else one plain reference. A present entry of a higher
-//! table holds one reference to the type of the next lower table. Entries of frames
-//! that are not RAM hold nothing. Nobody cares how an entry came to be: what it holds
+//! table holds one reference to the type of the next lower table (or, if it is linear,
+//! to its own type: see `linear`). Entries of frames that are not RAM hold nothing. Nobody cares how an entry came to be: what it holds
 //! follows from its bits alone, so whoever removes it can give it back.
 //!
 //! **Life of a table.** none → in transition (validated entry by entry, [`promote`])
@@ -32,6 +32,7 @@ pub mod audit;
 pub mod demote;
 pub mod descriptors;
 pub mod entry;
+mod linear;
 pub mod pin;
 pub mod promote;
 pub mod update;

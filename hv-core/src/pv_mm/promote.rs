@@ -2,6 +2,7 @@
 
 use super::demote::release_table;
 use super::entry::{acquire_l1, check_l1, release_l1};
+use super::linear::{link, release_entry};
 use super::{Leftover, Preempt, PtError, Rights, Stop, pte};
 use crate::addr::Mfn;
 use crate::arch::{FrameMem, Tlb};
@@ -217,12 +218,12 @@ fn validate_upper<M: FrameMem, T: Tlb>(
         }
         let outcome = check_upper(entry, level)
             .map_err(Stop::from)
-            .and_then(|e| acquire_table(mm, rights, pte::frame(e), level - 1, preempt).map(|()| e));
+            .and_then(|e| link(mm, rights, (mfn, level), e, preempt).map(|()| e));
         let child = |l: &Leftover| (l.mfn, l.level);
         match outcome {
             Ok(stored) => {
                 if half {
-                    let extra = release_table(mm, pte::frame(entry), level - 1, super::NEVER);
+                    let extra = release_entry(mm, (mfn, level), entry, true, super::NEVER);
                     debug_assert!(extra.is_ok());
                     half = false;
                 }

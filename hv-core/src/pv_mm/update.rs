@@ -7,7 +7,8 @@
 
 use super::demote::release_table;
 use super::entry::{acquire_l1, check_l1, release_l1, same_ram};
-use super::promote::{acquire_table, check_upper, is_reserved};
+use super::linear::{link, release_entry, unlink};
+use super::promote::{check_upper, is_reserved};
 use super::walk::L1Slot;
 use super::{Leftover, Preempt, PtError, Rights, Stop, pte};
 use crate::addr::{DomId, MachAddr, Mfn};
@@ -73,7 +74,7 @@ pub fn store<M: FrameMem, T: Tlb>(
                 leftover: None,
             });
         }
-        return set_upper(mm, rights, guard, word, (level, index), new, how, preempt);
+        return set_upper(mm, rights, guard, (mfn, level), index, new, how, preempt);
     }
     mm.get_writable_at(mfn, frame, rights.tables)
         .map_err(PtError::from)?;
@@ -307,12 +308,14 @@ fn set_upper<M: FrameMem, T: Tlb>(
     mm: &Mm<M, T>,
     rights: &Rights<'_>,
     guard: TableGuard<'_>,
-    word: &AtomicU64,
-    (level, index): (u8, usize),
+    table: (Mfn, u8),
+    index: usize,
     new: u64,
     how: Store,
     preempt: Preempt<'_>,
 ) -> Result<Updated, Stop> {
+    let (mfn, level) = table;
+    let word = &mm.mem.words(mfn)[index];
     if is_reserved(level, index) {
         return Err(PtError::ReservedSlot.into());
     }
@@ -331,25 +334,26 @@ fn set_upper<M: FrameMem, T: Tlb>(
                 leftover: None,
             });
         }
-        acquire_table(mm, rights, pte::frame(new), level - 1, preempt)?;
+        link(mm, rights, table, new, preempt)?;
     }
     let before = match exchange(word, old, new, how) {
         Ok(before) => before,
         Err(e) => {
             let leftover = if new & pte::P != 0 {
-                release_table(mm, pte::frame(new), level - 1, preempt).err()
+                release_entry(mm, table, new, false, preempt).err()
             } else {
                 None
             };
             return Err(Stop::Failed(e, leftover));
         }
     };
-    drop(guard);
-    let leftover = if before & pte::P != 0 {
-        release_table(mm, pte::frame(before), level - 1, preempt).err()
+    let held = if before & pte::P != 0 {
+        unlink(mm, table, before, false)
     } else {
         None
     };
+    drop(guard);
+    let leftover = held.and_then(|l| release_table(mm, l.mfn, l.level, preempt).err());
     Ok(Updated {
         old: before,
         stale: before & pte::P != 0,

@@ -4,14 +4,14 @@
 use super::bounce;
 use crate::addr::{DomId, GuestVa, Mfn};
 use crate::arch::machine;
-use crate::hypercall::Call;
+use crate::hypercall::{Call, mmuext_op};
 use crate::mm::{HostGuestSpace, guest_space};
 use crate::pv_emul::cpuid::{Policy, TimeFacts};
 use crate::pv_emul::seam::{
     BadFrame, Base, ConfigAddr, CpuidRegs, GuestBytes, GuestFrames, HostCpuid, HostMsrs, HostPorts,
     PciConfig, Processor,
 };
-use crate::pv_emul::{Decoded, Fault, Outcome, StoreOp, Width, execute};
+use crate::pv_emul::{Decoded, Fault, Outcome, StoreOp, Width, execute, finish};
 use crate::pv_mm::update::{self, Store};
 use crate::pv_mm::walk;
 use crate::pv_mm::{PtError, pte};
@@ -121,11 +121,6 @@ impl GuestBytes for Host {
 }
 
 impl GuestFrames for Host {
-    fn new_baseptr(&mut self, _root: Mfn) -> Result<(), BadFrame> {
-        // No kernel in use writes CR3 by instruction; they all have the hypercall.
-        Err(BadFrame)
-    }
-
     fn fill_hypercall_page(&mut self, frame: Mfn) -> Result<(), BadFrame> {
         let mm = crate::mm::host::get();
         mm.get_writable(frame, self.domain).map_err(|_| BadFrame)?;
@@ -209,8 +204,16 @@ fn emulate(call: &mut Call<'_>, forced: bool) -> bool {
         decoded,
         forced,
     );
+    let outcome = match outcome {
+        Outcome::Root(root) => match mmuext_op::load_root(call, root) {
+            Ok(true) => finish(call.regs, decoded),
+            Ok(false) => Outcome::Again,
+            Err(_) => Outcome::Fault(Fault::GeneralProtection),
+        },
+        other => other,
+    };
     let delivered = match outcome {
-        Outcome::Done | Outcome::Again => return true,
+        Outcome::Done | Outcome::Again | Outcome::Root(_) => return true,
         Outcome::DoneTraced => {
             call.state.debug[6] |= 1 << 14;
             bounce::exception(call, 1, None)

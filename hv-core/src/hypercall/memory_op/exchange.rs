@@ -33,6 +33,9 @@ pub(super) fn exchange(call: &Call<'_>, args: [u64; 6]) -> HypercallResult {
         return Err(Error::NotPermitted);
     }
     let job = Job::new(&x).ok_or(Error::Invalid)?;
+    if !job.lists_are_guest() {
+        return Err(Error::Fault);
+    }
     let subject = super::any_domain(call, x.r#in.domid).ok_or(Error::NoDomain)?;
     if !access::may_adjust_memory_of(call.domain, &subject) {
         return Err(Error::NotPermitted);
@@ -89,6 +92,25 @@ impl Job {
             done: x.nr_exchanged,
             count: give.nr_extents,
         })
+    }
+
+    /// Whether what is left of both lists lies where a guest's memory can. (Whether it is
+    /// there is seen when it is used.)
+    fn lists_are_guest(&self) -> bool {
+        let ends = |list: GuestVa, first: u64, end: u64| {
+            let at = |n: u64| n.checked_mul(8).and_then(|n| list.0.checked_add(n));
+            let last = end.saturating_sub(1).max(first);
+            [first, last]
+                .into_iter()
+                .all(|n| at(n).is_some_and(|va| GuestVa(va).is_guest()))
+        };
+        let chunks = self.done >> self.chunk_give..self.count >> self.chunk_give;
+        ends(self.give, self.done, self.count)
+            && ends(
+                self.take,
+                chunks.start << self.chunk_take,
+                chunks.end << self.chunk_take,
+            )
     }
 
     /// Does the chunks; extents given so far, and how it ended.
@@ -335,6 +357,24 @@ mod tests {
         let mut x = swiotlb(8, 3, 0);
         x.out.domid = 1;
         assert!(Job::new(&x).is_none());
+    }
+
+    #[test]
+    fn lists_outside_guest_memory() {
+        // XSA-212: every element's address counts, not the first one's alone.
+        let lies = |give: u64, take: u64, count: u64, done: u64| {
+            let mut x = swiotlb(count, 0, 0);
+            (x.r#in.extent_start, x.out.extent_start) = (give, take);
+            x.nr_exchanged = done;
+            !Job::new(&x).unwrap().lists_are_guest()
+        };
+        let hypervisor = crate::mm::layout::M2P_START;
+        assert!(!lies(GIVE.0, TAKE.0, 8, 0) && !lies(GIVE.0, TAKE.0, 8, 8));
+        assert!(!lies(GIVE.0, TAKE.0, 0, 0));
+        assert!(lies(hypervisor, TAKE.0, 1, 0) && lies(GIVE.0, hypervisor, 1, 0));
+        assert!(lies(GIVE.0, (1 << 47) - 8, 2, 0));
+        assert!(lies(GIVE.0, TAKE.0, 1 << 60, (hypervisor - TAKE.0) / 8));
+        assert!(lies(GIVE.0, TAKE.0, u64::MAX, u64::MAX - 1));
     }
 
     #[test]

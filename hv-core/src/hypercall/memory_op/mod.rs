@@ -44,6 +44,7 @@ pub fn memory_op(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         abi::XENMEM_MEMORY_MAP => maps::own(call, arg),
         abi::XENMEM_MACHINE_MEMORY_MAP => maps::machine(call, arg),
         abi::XENMEM_SET_MEMORY_MAP => maps::set(call, arg),
+        abi::XENMEM_MACHPHYS_MFN_LIST => machphys_mfn_list(call, arg),
         abi::XENMEM_MACHPHYS_MAPPING => machphys_mapping(call, arg),
         abi::XENMEM_CLAIM_PAGES => {
             no_extents(start)?;
@@ -100,6 +101,25 @@ fn max_pfn(subject: &Domain) -> u64 {
         .shared
         .u64_at(MAX_PFN)
         .load(core::sync::atomic::Ordering::Relaxed)
+}
+
+/// The frames at which the parts of the machine-to-physical table begin, for tools that
+/// map it; a part is 2 MiB and describes 1 GiB.
+fn machphys_mfn_list(call: &Call<'_>, arg: GuestVa) -> HypercallResult {
+    let space = call.guest();
+    let mut list: abi::XenMachphysMfnList = space.read(arg)?;
+    let mut at = GuestVa(list.extent_start);
+    list.nr_extents = 0;
+    while list.nr_extents < list.max_extents {
+        let Some(first) = host::m2p_part(list.nr_extents as usize) else {
+            break;
+        };
+        space.write(at, &first.raw())?;
+        at = at.add(8);
+        list.nr_extents += 1;
+    }
+    space.write(arg, &list)?;
+    Ok(Reply::Done(0))
 }
 
 fn machphys_mapping(call: &Call<'_>, arg: GuestVa) -> HypercallResult {

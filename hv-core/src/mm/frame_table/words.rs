@@ -210,8 +210,16 @@ impl TypeWord {
     /// frame that was freed meanwhile never finds a usable type.
     pub(super) const VALID: u64 = 1 << 63;
     pub(super) const MAX_COUNT: u32 = 1 << 31;
+    /// Of a table: its entries that show another table of its own level.
+    pub(super) const LINEAR_ENTRIES: u64 = 0x3ff << 36;
+    pub(super) const LINEAR_ENTRY: u64 = 1 << 36;
+    /// Of a table: entries of other tables of its own level that show it. Never
+    /// together with [`Self::LINEAR_ENTRIES`].
+    pub(super) const LINEAR_USES: u64 = 0x7fff << 46;
+    pub(super) const LINEAR_USE: u64 = 1 << 46;
     /// Bits of the upper half that do not matter to who wants the type.
-    pub(super) const PINNED_HALF: u32 = (Self::PINNED >> 32) as u32;
+    pub(super) const ASIDE_HALF: u32 =
+        ((Self::PINNED | Self::LINEAR_ENTRIES | Self::LINEAR_USES) >> 32) as u32;
 
     /// Upper half of the word of a frame usable as `ty`, pinned or not.
     #[inline]
@@ -269,7 +277,7 @@ impl TypeWord {
     #[must_use]
     #[inline]
     pub const fn is_valid_as(self, ty: FrameType) -> bool {
-        (self.0 >> 32) as u32 & !Self::PINNED_HALF == Self::half(ty) && self.count() > 0
+        (self.0 >> 32) as u32 & !Self::ASIDE_HALF == Self::half(ty) && self.count() > 0
     }
 }
 
