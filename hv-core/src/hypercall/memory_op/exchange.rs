@@ -373,7 +373,7 @@ mod tests {
         assert!(!lies(GIVE.0, TAKE.0, 0, 0));
         assert!(lies(hypervisor, TAKE.0, 1, 0) && lies(GIVE.0, hypervisor, 1, 0));
         assert!(lies(GIVE.0, (1 << 47) - 8, 2, 0));
-        assert!(lies(GIVE.0, TAKE.0, 1 << 60, (hypervisor - TAKE.0) / 8));
+        assert!(lies(GIVE.0, TAKE.0, 1 << 62, (hypervisor - TAKE.0) / 8));
         assert!(lies(GIVE.0, TAKE.0, u64::MAX, u64::MAX - 1));
     }
 
