@@ -142,7 +142,7 @@ mod tests {
     fn verify(g: &Guest, others: &[(Mfn, Held)]) {
         let mut findings = Vec::new();
         audit::audit(&g.mm, &|f| others.iter().for_each(|&(m, h)| f(m, h)), |x| {
-            findings.push(x)
+            findings.push(x);
         });
         assert!(findings.is_empty(), "{findings:?}");
     }
