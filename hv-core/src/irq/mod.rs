@@ -5,7 +5,7 @@
 //! numbers. The room knows domains only as ids kept for the caller and knows no event
 //! channels: the interrupt path asks [`on_vector`] whom to tell, and tells.
 //!
-//! Rules are in [`table`], tested on the host; this file binds them to the machine.
+//! Rules are in [`mod@table`], tested on the host; this file binds them to the machine.
 
 mod message_tables;
 pub mod table;
