@@ -67,6 +67,7 @@ pub const ALL: &[Case] = &[
     case("pin-l4-garbage", pin::l4_garbage),
     case("pin-bad-frames", pin::bad_frames),
     case("pin-fast-path-flags", pin::fast_path_flags),
+    case("pin-linear-depth", pin::linear_depth),
     case("mmuext-base-pointer", pin::base_pointer),
     case("mmuext-user-base-pointer", pin::user_base_pointer),
     case("mmuext-commands", pin::commands),

@@ -322,3 +322,31 @@ pub fn fast_path_flags(t: &mut Test) {
     t.rc(unpin(page), 0);
     t.rc(page.unprotect(), 0);
 }
+
+/// As XSA-240: tables may show others of their level, read-only and one step deep.
+pub fn linear_depth(t: &mut Test) {
+    let tables = [Page::take(), Page::take(), Page::take()];
+    for table in tables {
+        t.rc(table.protect(), 0);
+        t.rc(pin(4, table), 0);
+    }
+    let [a, b, c] = tables;
+    let show =
+        |from: Page, to: Page, flags: u64| mmu_update(from.machine() + 8, to.machine() | flags);
+    t.rc(show(a, b, TABLE), -EINVAL);
+    t.rc(show(a, b, READ_ONLY), 0);
+    t.rc(show(a, b, TABLE), -EINVAL);
+    t.rc(show(b, c, READ_ONLY), -EINVAL);
+    t.rc(show(c, a, READ_ONLY), -EINVAL);
+    t.rc(show(c, b, READ_ONLY), 0);
+    // Shown, it stays a table.
+    t.rc(unpin(b), 0);
+    t.rc(b.unprotect(), -EBUSY);
+    t.rc(mmu_update(a.machine() + 8, 0), 0);
+    t.rc(b.unprotect(), -EBUSY);
+    t.rc(unpin(c), 0);
+    t.rc(b.unprotect(), 0);
+    t.rc(unpin(a), 0);
+    t.rc(a.unprotect(), 0);
+    t.rc(c.unprotect(), 0);
+}
