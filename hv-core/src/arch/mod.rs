@@ -5,6 +5,7 @@
 //! bring its own.
 
 pub mod clock;
+pub mod efi;
 pub mod fpu;
 pub mod interrupt;
 pub mod msi;

@@ -73,10 +73,11 @@ fn try_build(info: &BootInfo, options: &Options) -> Result<Arc<Domain>, String> 
             _ => return Err("the kernel changed its mind".into()),
         },
     };
+    let command_line = command_line(info, &kernel.command_line);
     let request = pv_build::Request {
         kernel: elf,
         initrd: ramdisk,
-        command_line: kernel.command_line.as_bytes(),
+        command_line: command_line.as_bytes(),
         nr_pages,
         vcpus,
         pirqs: irq::irq_count() as usize,
@@ -88,6 +89,20 @@ fn try_build(info: &BootInfo, options: &Options) -> Result<Arc<Domain>, String> 
         mm.free_kept(Mfn::new(frames.start), frames.end - frames.start);
     }
     Ok(domain)
+}
+
+/// The kernel's command line. Under EFI no search finds ACPI's root pointer, so the
+/// kernel is told where it is, unless somebody told it already.
+fn command_line(info: &BootInfo, given: &str) -> String {
+    let root = info
+        .efi
+        .and_then(|efi| machine::acpi::efi_root_pointer(efi.system_table));
+    match root {
+        Some(at) if !given.contains("acpi_rsdp=") => alloc::format!("{given} acpi_rsdp={at:#x}")
+            .trim_start()
+            .into(),
+        _ => given.into(),
+    }
 }
 
 /// The kernel's ELF file, unpacked, unless it is one already.

@@ -11,7 +11,7 @@ use crate::arch::platform::{
     IoApicInfo, LocalNmi, McfgRegion, Override, Platform, PowerInfo, Processor, Register, Signal,
     find_s5, madt_entries_fit,
 };
-use crate::arch::smbios;
+use crate::arch::{efi, smbios};
 use acpi::address::{AddressSpace, GenericAddress};
 use acpi::fadt::Fadt;
 use acpi::madt::{Madt, MadtEntry};
@@ -68,6 +68,19 @@ pub fn read(rsdp: Option<MachAddr>) -> Platform {
         platform.hpet = MachAddr::from_guest(hpet.base_address as u64).filter(|a| a.raw() != 0);
     }
     platform
+}
+
+/// Where firmware itself has the root pointer, by EFI's system table at `system_table`.
+/// Dom0 cannot use a loader's copy: that lies in memory of the hypervisor's.
+#[must_use]
+pub fn efi_root_pointer(system_table: u64) -> Option<u64> {
+    let bytes = |at, len: usize| {
+        let start = map(at, len as u64)?;
+        // SAFETY: just mapped, for good; firmware leaves its tables alone.
+        Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), len) })
+    };
+    let (list, count) = efi::list_of_tables(bytes(system_table, efi::SYSTEM_TABLE)?)?;
+    efi::acpi_root(bytes(list, count * efi::ENTRY)?)
 }
 
 /// QEMU's release, as the BIOS's SMBIOS tables tell.
