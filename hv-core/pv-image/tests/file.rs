@@ -41,6 +41,7 @@ fn file_of(compression: Compression, data: &[u8], size: u32) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "no unsafe code here, and very slow")]
 fn every_compression_in_a_bzimage() {
     let plain = packed::plain();
     for (compression, data) in formats() {

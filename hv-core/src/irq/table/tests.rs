@@ -205,10 +205,10 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 128 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 128 }))]
     #[test]
     fn a_line_is_live_exactly_while_bound_and_not_in_flight(
-        actions in prop::collection::vec(action(), 1..80)
+        actions in prop::collection::vec(action(), 1..if cfg!(miri) { 8 } else { 80 })
     ) {
         let t = table();
         let mut ends = 0;
