@@ -21,6 +21,7 @@ const ROWS: &[(&str, &str, &str, &str, Interrupts)] = &[
     ("pc", "ahci", "/dev/sda", "virtio", Interrupts::Legacy),
     ("pc", "nvme", "/dev/nvme0n1", "virtio", Interrupts::Msi),
     ("q35", "nvme", "/dev/nvme0n1", "e1000", Interrupts::Legacy),
+    ("q35", "virtio", "/dev/vda", "e1000", Interrupts::NoMsi),
 ];
 
 /// How devices interrupt.
@@ -30,6 +31,8 @@ enum Interrupts {
     Msi,
     /// Lines through the IOAPIC (`pci=nomsi`).
     Legacy,
+    /// Lines, because the hypervisor refuses messages (`msi=no`).
+    NoMsi,
 }
 
 const DISK_MIB: u64 = 256;
@@ -71,6 +74,11 @@ fn check(
         hypervisor,
         append: if interrupts == Interrupts::Legacy {
             "pci=nomsi".into()
+        } else {
+            String::new()
+        },
+        hv_append: if interrupts == Interrupts::NoMsi {
+            "msi=no".into()
         } else {
             String::new()
         },
