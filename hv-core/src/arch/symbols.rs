@@ -2,7 +2,7 @@
 //!
 //! The linker script keeps a section, `.oxen.symbols`, whose contents are filled in
 //! after the link from the file's own symbol table (`cargo xtask build`). It is a
-//! [`Header`] and then so many [`Symbol`]s by ascending address, in postcard's encoding:
+//! `Header` and then so many `Symbol`s by ascending address, in postcard's encoding:
 //! numbers of seven bits a byte, strings as length and UTF-8. Names are demangled,
 //! without the hash. A section that was never filled is all zeros, which is version 0.
 
