@@ -61,6 +61,8 @@ pub struct Domain {
     pub pollers: AtomicU32,
     /// Why it shut down; `u32::MAX`: it did not.
     pub shutdown: AtomicU32,
+    /// Absent hypercalls the log has named, a bit a number.
+    pub absent_noted: AtomicU64,
     /// Why it will have shut down, whatever the reason then given; `u32::MAX`: not
     /// decided.
     shutdown_code: AtomicU32,
@@ -103,6 +105,7 @@ impl Domain {
             grants: parts.grants,
             memory_map: Lock::new(Level::DomainPages, Vec::new()),
             pollers: AtomicU32::new(0),
+            absent_noted: AtomicU64::new(0),
             shutdown: AtomicU32::new(u32::MAX),
             shutdown_code: AtomicU32::new(u32::MAX),
             watchdogs: watchdog::Watchdogs::new(parts.id),

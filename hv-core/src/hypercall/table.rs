@@ -8,7 +8,7 @@ use super::{
     callback_op, console_io, debugreg, domctl, fpu_taskswitch, physdev_op, platform_op,
     set_segment_base, set_trap_table, stack_switch, sysctl, vm_assist, xen_version, xenpmu_op,
 };
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use xen_abi::xen as abi;
 
 /// How much of a hypercall is there.
@@ -132,14 +132,11 @@ const fn partial(name: &'static str, handler: Handler, missing: &'static str) ->
     }
 }
 
-/// Numbers already complained about. One word for all domains: the log line is for
-/// people, once is enough.
-static NOTED: AtomicU64 = AtomicU64::new(0);
-
-/// Logs an absent hypercall once.
+/// Logs an absent hypercall, once a domain (numbers of 64 and more count as what is
+/// left of them modulo 64).
 pub fn note_absent(call: &Call<'_>, number: u64) {
     let bit = 1_u64 << (number & 63);
-    if NOTED.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+    if call.domain.absent_noted.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
         log::info!(
             "domain {}: hypercall {number} is not implemented",
             call.domain.id.0

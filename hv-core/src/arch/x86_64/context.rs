@@ -269,7 +269,8 @@ pub fn load_gdt(state: &VcpuState) {
     local().gdt_mapped.set(mapped);
 }
 
-/// Loads the LDT descriptor and empties its window; pages come by page fault.
+/// Loads the LDT descriptor and shows in its window what the vCPU has used of its LDT;
+/// other pages come by page fault.
 pub fn load_ldt(state: &VcpuState) {
     let cpu = local().id;
     let mut mapped = local().ldt_mapped.replace(0);
@@ -278,6 +279,13 @@ pub fn load_ldt(state: &VcpuState) {
         mapped &= mapped - 1;
         // SAFETY: this CPU's own window.
         unsafe { host_map::set_window(page_va(cpu, cpu_area::LDT_PAGE + u64::from(n)), None) };
+    }
+    // What was looked up before is shown at once: selectors in use lie there, and they
+    // are loaded with nobody to answer a page fault.
+    for (n, frame) in state.ldt_frames.iter().enumerate() {
+        if let Some(frame) = frame {
+            map_ldt_page(n as u16, *frame);
+        }
     }
     // SAFETY: this CPU runs in its area.
     unsafe { descriptors::load_ldt(cpu, state.ldt_entries) };
