@@ -396,7 +396,10 @@ mod tests {
         let root = g.space(&[(va, a, pte::RW), (va.add(4096), b, pte::RW)]);
         let space = GuestSpace::new(&g.mm, root);
         let code: Vec<u8> = (0..8192_usize).map(|n| (n * 7 % 251) as u8).collect();
-        space.write_bytes(va, &code).unwrap();
+        for part in [0..120, 4064..4120, 8160..8192] {
+            let at = va.add(part.start as u64);
+            space.write_bytes(at, &code[part]).unwrap();
+        }
         for at in [0, 1, 7, 8, 100, 4072, 4073, 4079, 4080, 4081, 4095, 8176] {
             let (bytes, n) = space.fetch(va.add(at));
             assert_eq!((&bytes[..], n), (&code[at as usize..at as usize + 16], 16));

@@ -199,7 +199,7 @@ fn whole_spaces_and_their_slots() {
 
 #[test]
 fn rights_change_without_losing_references() {
-    let g = Guest::new(64, 0);
+    let g = Guest::new(16, 0);
     let (l1, page) = (g.page(), g.page());
     pin(&g.mm, &g.rights(), l1, 1, NEVER).unwrap();
     let ro = pte::make(page, pte::P | pte::US);
@@ -214,7 +214,9 @@ fn rights_change_without_losing_references() {
     ];
     for (new, _) in steps {
         store(&g, l1, 9, new).unwrap();
-        verify(&g, &[]);
+        if !cfg!(miri) {
+            verify(&g, &[]);
+        }
     }
     // Compare and exchange; accessed and dirty kept.
     let wrong = update::write_l1(&g.mm, &g.rights(), slot(l1, 9), ro, Store::IfEquals(ro));
@@ -351,7 +353,9 @@ fn long_work_is_interrupted_and_resumed() {
             .iter()
             .map(|l| (l.mfn, Held::Type(FrameType::table(l.level))))
             .collect();
-        verify(&g, &others);
+        if !cfg!(miri) || tries == 2 {
+            verify(&g, &others);
+        }
         assert!(tries < 100);
     }
     assert!(tries > 3);
@@ -365,7 +369,9 @@ fn long_work_is_interrupted_and_resumed() {
     unfinished.retire(&g.mm, left);
     tries = 0;
     loop {
-        verify(&g, &[(root, Held::Type(FrameType::L4))]);
+        if !cfg!(miri) || tries == 2 {
+            verify(&g, &[(root, Held::Type(FrameType::L4))]);
+        }
         let budget = Budget(Cell::new(1));
         if unfinished.ready(&g.mm, &|| budget.spent()).is_ok() {
             break;
@@ -577,9 +583,9 @@ impl Chaos {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 400 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 400 }))]
     #[test]
-    fn every_reference_is_counted(actions in prop::collection::vec(action(), 1..if cfg!(miri) { 30 } else { 150 })) {
+    fn every_reference_is_counted(actions in prop::collection::vec(action(), 1..if cfg!(miri) { 12 } else { 150 })) {
         let mut chaos = Chaos::new();
         for action in &actions {
             chaos.step(action);
