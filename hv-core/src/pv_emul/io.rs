@@ -45,6 +45,17 @@ const RESERVED: [RangeInclusive<u16>; 6] = [
     PCI_DATA..=PCI_DATA_LAST,
 ];
 
+/// The words of a [`PortSet`] that hold `ports`, and which of their bits do.
+fn by_word(ports: RangeInclusive<u16>) -> impl Iterator<Item = (usize, u64)> {
+    let (first, last) = (*ports.start(), *ports.end());
+    (first / 64..=last / 64).filter_map(move |word| {
+        let start = first.max(word * 64);
+        let end = last.min(word * 64 + 63);
+        let mask = || u64::MAX >> (63 - end % 64) & u64::MAX << (start % 64);
+        (start <= end).then(|| (usize::from(word), mask()))
+    })
+}
+
 /// A set of I/O ports. Empty sets take no memory.
 #[derive(Debug, Default)]
 pub struct PortSet(Once<Box<[AtomicU64]>>);
@@ -61,9 +72,9 @@ impl PortSet {
         let words = self
             .0
             .call_once(|| (0..1024).map(|_| AtomicU64::new(0)).collect());
-        for port in ports {
-            if let Some(word) = words.get(usize::from(port / 64)) {
-                word.fetch_or(1 << (port % 64), Relaxed);
+        for (word, mask) in by_word(ports) {
+            if let Some(word) = words.get(word) {
+                word.fetch_or(mask, Relaxed);
             }
         }
     }
@@ -71,9 +82,9 @@ impl PortSet {
     /// Takes ports away.
     pub fn remove(&self, ports: RangeInclusive<u16>) {
         let Some(words) = self.0.get() else { return };
-        for port in ports {
-            if let Some(word) = words.get(usize::from(port / 64)) {
-                word.fetch_and(!(1 << (port % 64)), Relaxed);
+        for (word, mask) in by_word(ports) {
+            if let Some(word) = words.get(word) {
+                word.fetch_and(!mask, Relaxed);
             }
         }
     }
