@@ -27,6 +27,9 @@ pub struct Args {
     /// Without Miri (it needs a nightly toolchain)
     #[arg(long)]
     no_miri: bool,
+    /// Miri over the rooms without `unsafe` too (an hour)
+    #[arg(long)]
+    all_of_miri: bool,
     /// What the machines boot; another than Oxen shows what it makes of the same tests
     #[arg(long, value_enum, default_value = "oxen")]
     on: Hypervisor,
@@ -88,7 +91,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         host::tests(&mut report);
     }
     if args.wants(Part::Miri) {
-        host::miri(&mut report);
+        host::miri(&mut report, args.all_of_miri);
     }
     if args.wants(Part::Guests) {
         guests::run(&mut report);
