@@ -9,6 +9,7 @@
 extern crate std;
 
 mod bytes;
+mod framebuffer;
 pub mod multiboot1;
 pub mod multiboot2;
 

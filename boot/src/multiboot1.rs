@@ -3,10 +3,11 @@
 //! Unlike Multiboot 2 it is a web of 32-bit physical pointers, so the reader is
 //! given a way to look at memory.
 
-use crate::bytes::{or_damaged, text, u8_at, u32_at, u64_at};
+use crate::bytes::{or_damaged, text, u32_at, u64_at};
+use crate::framebuffer;
 use hv_core::addr::MachAddr;
 use hv_core::mm::memory_map::{Region, RegionKind};
-use hv_core::start::boot_info::{BootInfo, Framebuffer, FramebufferKind, Module, Protocol};
+use hv_core::start::boot_info::{BootInfo, Module, Protocol};
 
 /// Memory below 4 GiB.
 pub trait LowMemory {
@@ -58,7 +59,7 @@ fn read_all(memory: &impl LowMemory, bytes: &[u8], info: &mut BootInfo) -> Optio
         }
     }
     if has(12) {
-        info.framebuffer = Some(framebuffer(bytes)?);
+        info.framebuffer = Some(framebuffer::read(bytes, 88, 110)?);
     }
     Some(())
 }
@@ -97,26 +98,6 @@ fn memory_map(memory: &impl LowMemory, len: u32, at: u32, info: &mut BootInfo) -
         at += 4 + size;
     }
     Some(())
-}
-
-fn framebuffer(bytes: &[u8]) -> Option<Framebuffer> {
-    let kind = match u8_at(bytes, 109)? {
-        0 => FramebufferKind::Indexed,
-        1 => {
-            let field = |at| Some((u8_at(bytes, at)?, u8_at(bytes, at + 1)?));
-            FramebufferKind::Rgb([field(110)?, field(112)?, field(114)?])
-        }
-        2 => FramebufferKind::Text,
-        _ => return None,
-    };
-    Some(Framebuffer {
-        address: u64_at(bytes, 88)?,
-        pitch: u32_at(bytes, 96)?,
-        width: u32_at(bytes, 100)?,
-        height: u32_at(bytes, 104)?,
-        bits: u8_at(bytes, 108)?,
-        kind,
-    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! Multiboot 2 information. Source of numbers: Multiboot Specification 2.0, 3.6.
 
-use crate::bytes::{or_damaged, text, u8_at, u32_at, u64_at};
+use crate::bytes::{or_damaged, text, u32_at, u64_at};
+use crate::framebuffer;
 use hv_core::addr::MachAddr;
 use hv_core::mm::memory_map::{Region, RegionKind};
-use hv_core::start::boot_info::{
-    BootInfo, Efi, Framebuffer, FramebufferKind, Module, Protocol, Rsdp,
-};
+use hv_core::start::boot_info::{BootInfo, Efi, Module, Protocol, Rsdp};
 
 /// Bytes of the fixed part: total size and a reserved word.
 pub const FIXED: usize = 8;
@@ -55,7 +54,7 @@ fn read_tag(kind: u32, tag: &[u8], info: &mut BootInfo) -> Option<()> {
         2 => info.loader_name = text(tag.get(8..)?, &mut info.damaged),
         3 => module(tag, info)?,
         6 => memory_map(tag, info)?,
-        8 => info.framebuffer = Some(framebuffer(tag)?),
+        8 => info.framebuffer = Some(framebuffer::read(tag, 8, 32)?),
         12 => {
             info.efi = Some(Efi {
                 system_table: u64_at(tag, 8)?,
@@ -95,26 +94,6 @@ fn memory_map(tag: &[u8], info: &mut BootInfo) -> Option<()> {
     Some(())
 }
 
-fn framebuffer(tag: &[u8]) -> Option<Framebuffer> {
-    let kind = match u8_at(tag, 29)? {
-        0 => FramebufferKind::Indexed,
-        1 => {
-            let field = |at| Some((u8_at(tag, at)?, u8_at(tag, at + 1)?));
-            FramebufferKind::Rgb([field(32)?, field(34)?, field(36)?])
-        }
-        2 => FramebufferKind::Text,
-        _ => return None,
-    };
-    Some(Framebuffer {
-        address: u64_at(tag, 8)?,
-        pitch: u32_at(tag, 16)?,
-        width: u32_at(tag, 20)?,
-        height: u32_at(tag, 24)?,
-        bits: u8_at(tag, 28)?,
-        kind,
-    })
-}
-
 fn rsdp(tag: &[u8], len: usize) -> Option<Rsdp> {
     let table = tag.get(8..8 + len)?;
     if !table.starts_with(b"RSD PTR ") {
@@ -131,6 +110,7 @@ fn rsdp(tag: &[u8], len: usize) -> Option<Rsdp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hv_core::start::boot_info::FramebufferKind;
     use proptest::prelude::*;
     use std::vec::Vec;
 
