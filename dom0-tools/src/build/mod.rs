@@ -1,0 +1,1 @@
+//! A kernel file into a new domain's memory, page tables and first vCPU.

@@ -1,0 +1,1 @@
+//! Configuration files (`xl.cfg` and TOML) into typed values, offline.

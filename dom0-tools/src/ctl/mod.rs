@@ -1,0 +1,1 @@
+//! The hypervisor's control interface (domctl, sysctl, memory) as typed calls.

@@ -1,0 +1,1 @@
+//! Disks, network cards and consoles of a domain.

@@ -1,0 +1,1 @@
+//! A domain's life: create, watch, restart, end.

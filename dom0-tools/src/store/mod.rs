@@ -1,0 +1,1 @@
+//! xenstore: wire format, tree, transactions, watches, server and client.

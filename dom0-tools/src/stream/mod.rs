@@ -1,0 +1,1 @@
+//! Saved domains: the migration stream, version 2.

@@ -1,0 +1,1 @@
+//! Shared rings with a peer that is never trusted.
