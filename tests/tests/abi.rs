@@ -48,6 +48,7 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("PhysdevPciDeviceAdd", "physfn_bus", "physfn.bus"),
     ("PhysdevPciDeviceAdd", "physfn_devfn", "physfn.devfn"),
     ("PhysdevDbgpOp", "pci", "u.pci"),
+    ("XenDomctlSchedulerOp", "credit", "u.credit"),
 ];
 
 /// A constant or a layout that the crate states.
