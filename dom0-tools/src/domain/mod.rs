@@ -1,1 +1,3 @@
 //! A domain's life: create, watch, restart, end.
+
+pub mod protocol;
