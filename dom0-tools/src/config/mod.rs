@@ -10,6 +10,8 @@ mod problem;
 mod toml_form;
 mod value;
 
+pub mod xl;
+
 use std::path::Path;
 
 pub use check::{CMDLINE_BYTES, MOST_VCPUS};
@@ -49,4 +51,113 @@ impl Form {
             _ => Self::Xl,
         }
     }
+}
+
+/// Most bytes of a configuration file; a longer one is no configuration.
+pub const FILE_BYTES: u64 = 1 << 20;
+
+/// Reads a configuration file; the form is told by its name. `more` are settings in
+/// `xl.cfg`'s form that count after those of the file, as on `xl create`'s command line.
+///
+/// # Errors
+/// The file cannot be read, or everything that is wrong with it.
+pub fn load(file: &Path, more: &[String]) -> Result<Loaded, Problems> {
+    let name = file.display().to_string();
+    let refuse = |text: String| {
+        Problems(vec![Problem {
+            file: name.clone(),
+            line: 0,
+            column: 0,
+            key: String::new(),
+            text,
+        }])
+    };
+    let bytes = read_file(file).map_err(|error| refuse(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count();
+        refuse(format!(
+            "line {line} is not UTF-8 text: is this a configuration file?"
+        ))
+    })?;
+    let form = Form::of(file);
+    if form == Form::Toml && !more.is_empty() {
+        return Err(refuse(
+            "settings on the command line are for files in xl.cfg's form".into(),
+        ));
+    }
+    if more.is_empty() {
+        parse(&text, &name, form)
+    } else {
+        parse(&format!("{text}\n{}\n", more.join("\n")), &name, form)
+    }
+}
+
+fn read_file(file: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::{Error, Read};
+    let opened = std::fs::File::open(file)?;
+    let kind = opened.metadata()?.file_type();
+    if kind.is_dir() {
+        return Err(Error::other("a folder, not a configuration file"));
+    }
+    let mut bytes = Vec::new();
+    opened.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(Error::other(format!(
+            "more than {FILE_BYTES} bytes: not a configuration file"
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Reads a configuration; `file` is for messages.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(text: &str, file: &str, form: Form) -> Result<Loaded, Problems> {
+    match form {
+        Form::Xl => xl::parse(text, file),
+        Form::Toml => toml_form::parse(text, file),
+    }
+}
+
+impl DomainConfig {
+    /// Makes paths absolute that are relative to `base`, for `oxd`, which runs elsewhere.
+    #[must_use]
+    pub fn with_paths_from(mut self, base: &Path) -> Self {
+        let absolute = |path: &mut String| {
+            if !path.starts_with('/') {
+                *path = base.join(&*path).to_string_lossy().into_owned();
+            }
+        };
+        for path in [&mut self.kernel, &mut self.ramdisk].into_iter().flatten() {
+            absolute(path);
+        }
+        for disk in &mut self.disk {
+            // A script's target is in the script's own language.
+            if disk.script.is_none()
+                && let Some(target) = &mut disk.target
+            {
+                disk_path(target, base);
+            }
+        }
+        self
+    }
+}
+
+/// Block devices may be named without `/dev/` (as `phy:vg/lv`), as for `xl`.
+fn disk_path(target: &mut String, base: &Path) {
+    if target.starts_with('/') {
+        return;
+    }
+    let device = Path::new("/dev").join(&*target);
+    let here = base.join(&*target);
+    let chosen = if !here.exists() && device.exists() {
+        device
+    } else {
+        here
+    };
+    *target = chosen.to_string_lossy().into_owned();
 }
