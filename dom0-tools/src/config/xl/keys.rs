@@ -29,32 +29,37 @@ pub fn find(name: &str) -> Option<&'static Key> {
 
 /// A used key that differs in a letter or two, for who mistyped.
 pub fn nearest(name: &str) -> Option<&'static str> {
+    let (name_, most) = (name.as_bytes(), name.len().div_ceil(3));
     KEYS.iter()
-        .filter(|key| key.state == State::Used)
-        .map(|key| (distance(name, key.name), key.name))
-        .filter(|(distance, near)| *distance <= near.len().min(name.len()).div_ceil(3))
+        .filter(|key| key.state == State::Used && name.len() <= 64)
+        .map(|key| {
+            let length = key.name.len().abs_diff(name.len());
+            (distance(name_, key.name.as_bytes()), length, key.name)
+        })
+        .filter(|(distance, ..)| *distance <= most)
         .min()
-        .map(|(_, near)| near)
+        .map(|(.., near)| near)
 }
 
-/// Letters to change, add or leave out (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    if one.len() > 64 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.bytes().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(a != b))
-                .min(above + 1)
-                .min(row[j] + 1);
-            diagonal = above;
+/// Letters to change, add, leave out or swap (Damerau and Levenshtein).
+fn distance(one: &[u8], other: &[u8]) -> usize {
+    let first: Vec<usize> = (0..=other.len()).collect();
+    let mut rows = vec![first];
+    for i in 1..=one.len() {
+        let mut row = vec![i];
+        for j in 1..=other.len() {
+            let changed = usize::from(one[i - 1] != other[j - 1]);
+            let mut least = (rows[i - 1][j - 1] + changed)
+                .min(rows[i - 1][j] + 1)
+                .min(row[j - 1] + 1);
+            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[other.len()]
+    rows[one.len()][other.len()]
 }
 
 const fn used(name: &'static str, meaning: &'static str) -> Key {
