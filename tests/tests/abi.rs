@@ -49,6 +49,7 @@ const MEMBERS: &[(&str, &str, &str)] = &[
     ("PhysdevPciDeviceAdd", "physfn_devfn", "physfn.devfn"),
     ("PhysdevDbgpOp", "pci", "u.pci"),
     ("XenDomctlSchedulerOp", "credit", "u.credit"),
+    ("XenSysctlSchedulerOp", "sched_credit", "u.sched_credit"),
 ];
 
 /// A constant or a layout that the crate states.

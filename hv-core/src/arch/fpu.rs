@@ -30,6 +30,47 @@ impl FpuArea {
         self.0.as_mut_ptr().cast()
     }
 
+    /// x87 and SSE state as an FXSAVE image.
+    #[must_use]
+    pub fn legacy(&self) -> [u8; 512] {
+        let mut image = [0; 512];
+        for (to, line) in image.chunks_exact_mut(64).zip(&self.0) {
+            to.copy_from_slice(&line.0);
+        }
+        image
+    }
+
+    /// The whole area, byte by byte.
+    pub fn bytes(&self) -> impl Iterator<Item = u8> + '_ {
+        self.0.iter().flat_map(|line| line.0)
+    }
+
+    /// Takes an XSAVE area in standard format that somebody else made, with no more than
+    /// the components in `allowed`. `false`: it would fault when loaded; nothing changed.
+    ///
+    /// Source: Intel SDM vol. 1, 13.4.2 (header at 512) and 13.8.1 (what faults).
+    pub fn set_xsave(&mut self, image: &[u8], allowed: u64) -> bool {
+        let word = |at: usize| {
+            image
+                .get(at..at + 8)
+                .and_then(|b| b.try_into().ok())
+                .map(u64::from_le_bytes)
+        };
+        let Some(components) = word(512) else {
+            return false;
+        };
+        let reserved = (1..8).any(|n| word(512 + n * 8) != Some(0));
+        let control = image.get(24..28).is_some_and(|b| b[2] == 0 && b[3] == 0);
+        if components & !allowed != 0 || reserved || !control || image.len() > self.0.len() * 64 {
+            return false;
+        }
+        let mut bytes = image.iter().copied().chain(core::iter::repeat(0));
+        for line in &mut self.0 {
+            line.0.fill_with(|| bytes.next().unwrap_or(0));
+        }
+        true
+    }
+
     /// Takes x87 and SSE state from an FXSAVE image that somebody else made; the rest
     /// goes to its initial state.
     ///

@@ -162,6 +162,13 @@ pub fn take_key() -> Option<u8> {
     CONSOLE.lock().keys.pop_front()
 }
 
+/// Has a debug key served, as if it had come in on the serial line.
+pub fn press_key(key: u8) {
+    // Keys nobody has served yet fill the queue: one more would say no more.
+    let _ = CONSOLE.lock().keys.push_back(key);
+    machine::raise(machine::cpu_id(), machine::WORK_INSPECT);
+}
+
 /// I/O ports of the serial line, which no domain may touch.
 #[must_use]
 pub fn ports() -> Option<core::ops::RangeInclusive<u16>> {

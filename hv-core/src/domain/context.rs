@@ -11,17 +11,21 @@ use crate::arch::regs::{GuestRegs, RFLAGS_IF, RFLAGS_IOPL, RFLAGS_IOPL_SHIFT};
 use crate::domain::vcpu::{Callback, TrapGate};
 use crate::mm::HostMm;
 use crate::pv_mm::{NEVER, Rights, Stop, demote, descriptors, promote};
+use alloc::boxed::Box;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use xen_abi::arch_x86::{
-    CpuUserRegs, TrapInfo, VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_I387_VALID, VGCF_IN_KERNEL,
-    VGCF_ONLINE, VGCF_SYSCALL_DISABLES_EVENTS, VcpuGuestContext,
+    CpuUserRegs, FLAT_KERNEL_SS, TrapInfo, VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_I387_VALID,
+    VGCF_IN_KERNEL, VGCF_ONLINE, VGCF_SYSCALL_DISABLES_EVENTS, VcpuGuestContext,
 };
+use zerocopy::FromZeros;
 
 /// `rflags`: always set; Intel SDM volume 1, section 3.4.3.
 const RFLAGS_ONE: u64 = 1 << 1;
 /// NT, VM, VIF, VIP: never the guest's to set.
 const RFLAGS_NEVER: u64 = 1 << 14 | 1 << 17 | 1 << 19 | 1 << 20;
 const CR0_TS: u64 = 1 << 3;
+/// CR0 as a guest reads it: PE, MP, ET, NE, WP, AM, PG.
+const CR0_GUEST: u64 = 0x8005_0033;
 /// Entries of an LDT at most.
 const LDT_ENTRIES: u64 = 8192;
 /// Descriptors in a page.
@@ -59,6 +63,95 @@ pub fn set(
     }
     vcpu.initialised.store(true, Release);
     Ok(context.flags & VGCF_ONLINE != 0)
+}
+
+/// The state of a vCPU that does not run, as tools see it.
+#[must_use]
+pub fn get(
+    domain: &Domain,
+    vcpu: &Vcpu,
+    state: &VcpuState,
+    online: bool,
+) -> Option<Box<VcpuGuestContext>> {
+    let mut c = VcpuGuestContext::new_box_zeroed().ok()?;
+    c.fpu_ctxt = state.fpu.legacy();
+    let flag = |on: bool, flag: u64| if on { flag } else { 0 };
+    c.flags = VGCF_I387_VALID
+        | flag(state.kernel_mode, VGCF_IN_KERNEL)
+        | flag(online, VGCF_ONLINE)
+        | flag(
+            state.failsafe_callback.mask_events,
+            VGCF_FAILSAFE_DISABLES_EVENTS,
+        )
+        | flag(
+            state.syscall_callback.mask_events,
+            VGCF_SYSCALL_DISABLES_EVENTS,
+        );
+    c.user_regs = user_registers(state);
+    for (n, (info, gate)) in c.trap_ctxt.iter_mut().zip(state.traps.iter()).enumerate() {
+        *info = TrapInfo {
+            vector: n as u8,
+            flags: gate.flags,
+            cs: gate.cs,
+            _pad: 0,
+            address: gate.address,
+        };
+    }
+    c.ldt_base = state.ldt_base.0;
+    c.ldt_ents = state.ldt_entries.into();
+    for (to, from) in c.gdt_frames.iter_mut().zip(state.gdt_frames) {
+        *to = from.map_or(0, Mfn::raw);
+    }
+    c.gdt_ents = state.gdt_entries.into();
+    c.kernel_ss = FLAT_KERNEL_SS.into();
+    c.kernel_sp = state.kernel_sp;
+    c.ctrlreg[0] = CR0_GUEST | flag(state.task_switched, CR0_TS);
+    c.ctrlreg[1] = state.user_root.map_or(0, |mfn| mfn.addr().raw());
+    c.ctrlreg[3] = state.kernel_root.map_or(0, |mfn| mfn.addr().raw());
+    c.ctrlreg[4] = state.cr4;
+    c.debugreg = state.debug;
+    c.event_callback_eip = state.event_callback.address;
+    c.failsafe_callback_eip = state.failsafe_callback.address;
+    c.syscall_callback_eip = state.syscall_callback.address;
+    if vcpu.id.0 == 0 {
+        c.vm_assist = domain.assist.load(Relaxed);
+    }
+    c.fs_base = state.fs_base;
+    c.gs_base_kernel = state.gs_base_kernel;
+    c.gs_base_user = state.gs_base_user;
+    Some(c)
+}
+
+fn user_registers(state: &VcpuState) -> CpuUserRegs {
+    let r = &state.regs;
+    let [ds, es, fs, gs] = state.selectors;
+    CpuUserRegs {
+        r15: r.r15,
+        r14: r.r14,
+        r13: r.r13,
+        r12: r.r12,
+        rbp: r.rbp,
+        rbx: r.rbx,
+        r11: r.r11,
+        r10: r.r10,
+        r9: r.r9,
+        r8: r.r8,
+        rax: r.rax,
+        rcx: r.rcx,
+        rdx: r.rdx,
+        rsi: r.rsi,
+        rdi: r.rdi,
+        rip: r.rip,
+        cs: r.cs as u16,
+        rflags: r.rflags & !RFLAGS_IOPL | u64::from(state.iopl) << RFLAGS_IOPL_SHIFT,
+        rsp: r.rsp,
+        ss: r.ss as u16,
+        es,
+        ds,
+        fs,
+        gs,
+        ..FromZeros::new_zeroed()
+    }
 }
 
 /// What can be said without looking anything up.

@@ -4,18 +4,24 @@
 
 pub mod clock;
 pub mod context;
+pub mod cpuid;
+pub mod create;
 pub mod grants;
+pub mod life;
 pub mod notify;
 pub mod pages;
 pub mod pirq_eoi;
 pub mod ports;
 pub mod registry;
 pub mod rights;
+mod roles;
 pub mod shutdown;
+pub mod teardown;
 pub mod vcpu;
 pub mod wallclock;
 pub mod watchdog;
 
+pub use roles::Roles;
 pub use vcpu::{Vcpu, VcpuState};
 
 use crate::addr::{DomId, Mfn, VcpuId};
@@ -23,11 +29,13 @@ use crate::event::PortTable;
 use crate::grant::GrantTable;
 use crate::mm::shared_page::SharedPage;
 use crate::pv_emul::io::DomainIo;
+use crate::sched::GroupId;
 use crate::sync::{Level, Lock, Once};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use life::Life;
 use pirq_eoi::PirqEoiMap;
 
 /// A domain: what its vCPUs share.
@@ -37,8 +45,14 @@ pub struct Domain {
     pub id: DomId,
     /// Whether it owns the hardware and may control other domains (dom0).
     pub privileged: bool,
-    /// Its virtual CPUs, set once at creation.
-    vcpus: Once<Box<[Arc<Vcpu>]>>,
+    /// What it is there for.
+    pub roles: Roles,
+    /// Its virtual CPUs and their scheduling group, set once.
+    vcpus: Once<(GroupId, Box<[Arc<Vcpu>]>)>,
+    /// How many vCPUs it is to have.
+    pub max_vcpus: u32,
+    /// Where it is in its life.
+    pub life: Life,
     /// The frame of `shared_info`.
     pub shared_info: Mfn,
     /// View of `shared_info`.
@@ -75,8 +89,8 @@ pub struct Domain {
 pub struct Parts {
     /// Its number.
     pub id: DomId,
-    /// Whether it is dom0.
-    pub privileged: bool,
+    /// What it is there for.
+    pub roles: Roles,
     /// A hypervisor frame owned by it.
     pub shared_info: Mfn,
     /// View of that frame.
@@ -85,20 +99,28 @@ pub struct Parts {
     pub events: PortTable,
     /// An empty table.
     pub grants: GrantTable,
+    /// How many vCPUs it is to have.
+    pub max_vcpus: u32,
+    /// Its life so far.
+    pub life: Life,
 }
 
 impl Domain {
     /// A domain without vCPUs or memory. `shared_info` is a frame owned by it.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let privileged = parts.roles.contains(Roles::HARDWARE | Roles::CONTROL);
         Self {
             id: parts.id,
-            privileged: parts.privileged,
+            privileged,
+            roles: parts.roles,
             vcpus: Once::new(),
+            max_vcpus: parts.max_vcpus,
+            life: parts.life,
             shared_info: parts.shared_info,
             shared: parts.shared,
             assist: AtomicU64::new(0),
-            io: DomainIo::new(parts.privileged),
+            io: DomainIo::new(privileged),
             pirq_eoi: PirqEoiMap::new(),
             handle: [const { AtomicU64::new(0) }; 2],
             events: parts.events,
@@ -113,14 +135,20 @@ impl Domain {
     }
 
     /// Gives the domain its vCPUs, once.
-    pub fn set_vcpus(&self, vcpus: Box<[Arc<Vcpu>]>) {
-        self.vcpus.call_once(|| vcpus);
+    pub fn set_vcpus(&self, group: GroupId, vcpus: Box<[Arc<Vcpu>]>) {
+        self.vcpus.call_once(|| (group, vcpus));
+    }
+
+    /// The scheduling group of its vCPUs, once it has some.
+    #[must_use]
+    pub fn group(&self) -> Option<GroupId> {
+        self.vcpus.get().map(|(group, _)| *group)
     }
 
     /// All vCPUs, by number.
     #[must_use]
     pub fn vcpus(&self) -> &[Arc<Vcpu>] {
-        self.vcpus.get().map_or(&[], |v| v)
+        self.vcpus.get().map_or(&[], |(_, v)| v)
     }
 
     /// The vCPU numbered `id`.
@@ -174,6 +202,13 @@ impl Domain {
 }
 
 impl Domain {
+    /// Masks the events of every vCPU there may be, as a domain starts.
+    fn mask_events(&self) {
+        for n in 0..xen_abi::xen::XEN_LEGACY_MAX_VCPUS {
+            self.shared.u8_at(n * 64 + 1).store(1, Ordering::Relaxed);
+        }
+    }
+
     /// Gives `vcpu` its place in the shared-info page (if it has one there) with the
     /// event mask set, as a vCPU starts.
     pub fn place_info(&self, vcpu: &Vcpu) {

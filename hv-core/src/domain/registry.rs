@@ -1,26 +1,149 @@
-//! The list of domains.
+//! The list of domains, and which numbers are free.
+//!
+//! Lock: one, at `Level::Registry`. Domains leave the list outside it, because what they are
+//! made of goes back to the heap.
 
 use super::Domain;
+use super::create::CreateError;
 use crate::addr::DomId;
+use crate::mm::HostMm;
 use crate::sync::{Level, Lock};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-static DOMAINS: Lock<Vec<Arc<Domain>>> = Lock::new(Level::Registry, Vec::new());
+#[derive(Debug)]
+struct Domains {
+    /// Ascending by number.
+    list: Vec<Arc<Domain>>,
+    /// Numbers of domains being made.
+    reserved: Vec<DomId>,
+    /// The number given out last.
+    last: u16,
+}
+
+static DOMAINS: Lock<Domains> = Lock::new(
+    Level::Registry,
+    Domains {
+        list: Vec::new(),
+        reserved: Vec::new(),
+        last: 0,
+    },
+);
+
+impl Domains {
+    fn position(&self, id: DomId) -> Result<usize, usize> {
+        self.list.binary_search_by_key(&id, |d| d.id)
+    }
+
+    fn is_free(&self, id: DomId) -> bool {
+        self.position(id).is_err() && !self.reserved.contains(&id)
+    }
+
+    /// The next number after the last one that is free.
+    fn next_id(&self) -> Option<DomId> {
+        let after = self.last.saturating_add(1)..DomId::FIRST_RESERVED;
+        after
+            .chain(1..=self.last)
+            .map(DomId)
+            .find(|id| self.is_free(*id))
+    }
+}
+
+/// A number that nobody else takes while this is kept.
+#[must_use = "if unused the number is free again at once"]
+#[derive(Debug)]
+pub(super) struct Slot(DomId);
+
+impl Slot {
+    /// Takes `wanted`, or any number that is free.
+    ///
+    /// # Errors
+    /// [`CreateError::Exists`], [`CreateError::NoId`], [`CreateError::NoMemory`].
+    pub fn take(wanted: Option<DomId>) -> Result<Self, CreateError> {
+        // The heap's lock comes after this one, so the lists may grow under it.
+        let mut domains = DOMAINS.lock();
+        let id = match wanted {
+            Some(id) if !domains.is_free(id) => return Err(CreateError::Exists),
+            Some(id) => id,
+            None => domains.next_id().ok_or(CreateError::NoId)?,
+        };
+        let reserved = &mut domains.reserved;
+        reserved.try_reserve(1).map_err(|_| CreateError::NoMemory)?;
+        reserved.push(id);
+        domains
+            .list
+            .try_reserve(1)
+            .map_err(|_| CreateError::NoMemory)?;
+        if wanted.is_none() {
+            domains.last = id.0;
+        }
+        Ok(Self(id))
+    }
+
+    /// The number.
+    pub const fn id(&self) -> DomId {
+        self.0
+    }
+
+    /// Puts the domain with that number into the list.
+    pub fn fill(self, domain: Arc<Domain>) {
+        insert(domain);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        DOMAINS.lock().reserved.retain(|id| *id != self.0);
+    }
+}
 
 /// Adds a domain.
 pub fn insert(domain: Arc<Domain>) {
-    DOMAINS.lock().push(domain);
+    let mut domains = DOMAINS.lock();
+    if let Err(at) = domains.position(domain.id) {
+        domains.list.insert(at, domain);
+    }
 }
 
-/// All domains there are now.
+/// All domains there are now, ascending by number.
 #[must_use]
 pub fn all() -> Vec<Arc<Domain>> {
-    DOMAINS.lock().clone()
+    DOMAINS.lock().list.clone()
 }
 
 /// The domain numbered `id`.
 #[must_use]
+#[inline]
 pub fn get(id: DomId) -> Option<Arc<Domain>> {
-    DOMAINS.lock().iter().find(|d| d.id == id).cloned()
+    let domains = DOMAINS.lock();
+    let at = domains.position(id).ok()?;
+    domains.list.get(at).cloned()
+}
+
+/// The domain numbered `id`, or the one with the next higher number.
+#[must_use]
+pub fn at_or_after(id: DomId) -> Option<Arc<Domain>> {
+    let domains = DOMAINS.lock();
+    let at = domains.position(id).unwrap_or_else(|at| at);
+    domains.list.get(at).cloned()
+}
+
+/// Removes dead domains of which nothing is left in others' hands. Called by tools' calls,
+/// with no lock held.
+pub fn reap(mm: &HostMm) {
+    let dead: Vec<_> = all().into_iter().filter(|d| d.is_gone(mm)).collect();
+    for domain in dead {
+        let removed = {
+            let mut domains = DOMAINS.lock();
+            match domains.position(domain.id) {
+                Ok(at) if Arc::ptr_eq(&domains.list[at], &domain) => Some(domains.list.remove(at)),
+                _ => None,
+            }
+        };
+        // Whoever removed it is the only one to do this.
+        if removed.is_some() {
+            domain.leave_scheduler();
+            log::info!("domain {} is gone", domain.id.0);
+        }
+    }
 }

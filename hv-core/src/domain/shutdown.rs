@@ -40,10 +40,14 @@ pub fn domain(domain: &Domain, reason: u32) {
         }
     }
     domain.watchdogs.stop();
-    if !domain.privileged
-        && let Some(dom0) = registry::get(DomId::DOM0)
-    {
-        // The toolstack looks what happened.
+    if !domain.privileged {
+        tell_toolstack();
+    }
+}
+
+/// Tells whoever serves xenstore that something became of some domain; it looks what.
+pub fn tell_toolstack() {
+    if let Some(dom0) = registry::get(DomId::DOM0) {
         dom0.raise_virq(VcpuId(0), Virq::DOM_EXC);
     }
 }

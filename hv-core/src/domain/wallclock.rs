@@ -8,6 +8,7 @@ use super::{Domain, registry};
 use crate::sync::{Level, Lock};
 use crate::time;
 use crate::time::pvclock::{WallClock, WallClockArea};
+use core::sync::atomic::Ordering;
 
 /// `None`: as the battery clock had it.
 static DATE: Lock<Option<WallClock>> = Lock::new(Level::Device, None);
@@ -18,7 +19,7 @@ pub fn set(clock: WallClock) {
     let mut date = DATE.lock();
     *date = Some(clock);
     for domain in &domains {
-        clock.publish(&WallClockArea::of(&domain.shared));
+        write(clock, domain);
     }
     // The list goes back to the heap, whose lock comes before this one.
     drop(date);
@@ -34,5 +35,12 @@ pub fn publish(domain: &Domain) {
             nanos: (unix % 1_000_000_000) as u32,
         }
     });
-    clock.publish(&WallClockArea::of(&domain.shared));
+    write(clock, domain);
+}
+
+fn write(clock: WallClock, domain: &Domain) {
+    let offset = domain.life.time_offset.load(Ordering::Relaxed);
+    clock
+        .offset(offset)
+        .publish(&WallClockArea::of(&domain.shared));
 }

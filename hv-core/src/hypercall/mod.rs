@@ -3,6 +3,7 @@
 
 pub mod callback_op;
 pub mod console_io;
+pub mod cpu_policy;
 mod crash;
 pub mod debugreg;
 pub mod descriptors;

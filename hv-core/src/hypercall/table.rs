@@ -108,10 +108,13 @@ const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
     t[abi::HYPERVISOR_DOMCTL as usize] = Some(partial(
         "domctl",
         domctl::domctl,
-        "every command: there is no domain but dom0",
+        "devices for domains, debuggers, memory sharing, virtual NUMA nodes",
     ));
-    t[abi::HYPERVISOR_SYSCTL as usize] =
-        Some(partial("sysctl", sysctl::sysctl, "all but physinfo"));
+    t[abi::HYPERVISOR_SYSCTL as usize] = Some(partial(
+        "sysctl",
+        sysctl::sysctl,
+        "trace buffers, performance counters, power management, pools other than 0",
+    ));
     t[abi::HYPERVISOR_SCHED_OP as usize] = Some(done("sched_op", sched_op::sched_op));
     t
 }

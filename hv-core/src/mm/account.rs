@@ -7,7 +7,7 @@
 use crate::addr::DomId;
 use crate::sync::Once;
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One domain's memory, in frames.
 #[derive(Debug)]
@@ -15,6 +15,10 @@ pub struct DomainPages {
     total: AtomicU64,
     max: AtomicU64,
     claimed: AtomicU64,
+    /// Frames the hypervisor made for it and that are not freed yet.
+    shared: AtomicU64,
+    /// Its domain is being destroyed.
+    dying: AtomicBool,
 }
 
 /// A domain would have more frames than it may.
@@ -27,7 +31,42 @@ impl DomainPages {
             total: AtomicU64::new(0),
             max: AtomicU64::new(0),
             claimed: AtomicU64::new(0),
+            shared: AtomicU64::new(0),
+            dying: AtomicBool::new(false),
         }
+    }
+
+    /// As for a domain that has just been made. Of the one that had the number before
+    /// nothing is left.
+    pub fn reset(&self) {
+        self.max.store(0, Ordering::Relaxed);
+        self.dying.store(false, Ordering::Relaxed);
+    }
+
+    /// Its domain is being destroyed: nobody may get its frames without their being
+    /// cleared, not even who gets its number.
+    pub fn set_dying(&self) {
+        self.dying.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_dying(&self) -> bool {
+        self.dying.load(Ordering::Relaxed)
+    }
+
+    /// Whether no frame of any kind is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.total.load(Ordering::SeqCst) == 0 && self.shared.load(Ordering::SeqCst) == 0
+    }
+
+    /// Counts a frame the hypervisor makes for the domain.
+    pub(super) fn add_shared(&self) {
+        self.shared.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts it no more.
+    pub(super) fn remove_shared(&self) {
+        self.shared.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Frames it has.

@@ -218,6 +218,7 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
         for w in self.mem.words(mfn) {
             w.store(0, Ordering::Relaxed);
         }
+        self.accounts.open(owner).add_shared();
         let taken = self.get_writable(mfn, owner);
         debug_assert!(taken.is_ok());
         Some(mfn)

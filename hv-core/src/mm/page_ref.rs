@@ -99,13 +99,20 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
         frame.set_stamp(self.tlb.now());
         let count = frame.count();
         let owner = count.owner();
-        if !count.is_hypervisor()
-            && let Some(account) = self.accounts.get(owner)
-        {
-            account.uncharge(1);
-        }
+        let account = self.accounts.get(owner);
+        // The next one with a dying domain's number is another domain.
+        let last = match account {
+            Some(account) if !account.is_dying() => owner,
+            _ => DomId::INVALID,
+        };
         self.m2p.clear(mfn);
-        self.alloc.free_block(&self.frames, mfn, 0, owner);
+        self.alloc.free_block(&self.frames, mfn, 0, last);
+        // Last: an empty account lets the number be used again.
+        match account {
+            Some(account) if count.is_hypervisor() => account.remove_shared(),
+            Some(account) => account.uncharge(1),
+            None => {}
+        }
     }
 
     /// Gives up a frame of `owner`'s memory: the owner's own reference goes. The frame

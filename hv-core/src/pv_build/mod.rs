@@ -3,17 +3,17 @@
 
 mod memory;
 
-use crate::addr::{DomId, GuestVa, Mfn, Pfn, VcpuId};
+use crate::access::Roles;
+use crate::addr::{DomId, GuestVa, Mfn, Pfn};
 use crate::arch::FrameMem;
 use crate::arch::regs::GuestRegs;
-use crate::domain::notify::SCHEDULER;
-use crate::domain::{Domain, Parts, Vcpu};
+use crate::domain::life::Life;
+use crate::domain::{Domain, Parts, Vcpu, create};
 use crate::event::PortTable;
 use crate::grant::{DEFAULT_MAX_FRAMES, DEFAULT_MAX_MAPTRACK_FRAMES, GrantTable};
 use crate::mm::shared_page::SharedPage;
 use crate::mm::{HostMm, frame_io};
 use crate::pv_mm::{NEVER, Rights, pin, promote};
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use memory::Memory;
 use pv_image::start_info::{Links, start_info};
@@ -91,40 +91,21 @@ pub fn dom0(mm: &'static HostMm, request: &Request<'_>) -> Result<Arc<Domain>, B
         .map_err(|_| BuildError::NoMemory)?;
     let domain = Arc::new(Domain::new(Parts {
         id,
-        privileged: true,
+        roles: Roles::DOM0,
         shared_info: shared,
         shared: SharedPage::new(&mm.mem, shared),
         events,
         grants: GrantTable::new(id, DEFAULT_MAX_FRAMES, DEFAULT_MAX_MAPTRACK_FRAMES),
+        max_vcpus: request.vcpus.into(),
+        life: Life::new(0),
     }));
     domain.grow_grants(1).map_err(|_| BuildError::NoMemory)?;
     write_start_info(mm, &memory, &plan, shared, request.command_line);
     memory.write_p2m(mm, &plan);
     let root = write_tables(mm, &memory, &plan)?;
-    let vcpus = make_vcpus(id, request.vcpus)?;
-    for vcpu in &vcpus {
-        domain.place_info(vcpu);
-    }
-    start_vcpu(&vcpus[0], &plan, root);
-    domain.set_vcpus(vcpus);
+    create::make_vcpus(&domain, request.vcpus.into()).map_err(|_| BuildError::NoMemory)?;
+    start_vcpu(&domain.vcpus()[0], &plan, root);
     Ok(domain)
-}
-
-/// The domain's vCPUs, down, in a scheduling group of their own.
-fn make_vcpus(id: DomId, count: u16) -> Result<Box<[Arc<Vcpu>]>, BuildError> {
-    let now = crate::time::now();
-    let group = SCHEDULER
-        .policy()
-        .add_group()
-        .map_err(|_| BuildError::NoMemory)?;
-    (0..count)
-        .map(|n| {
-            let unit = SCHEDULER
-                .add_unit(id, VcpuId(n), group, now)
-                .map_err(|_| BuildError::NoMemory)?;
-            Ok(Arc::new(Vcpu::new(id, VcpuId(n), unit)))
-        })
-        .collect()
 }
 
 /// Copies kernel and initrd into place.

@@ -33,6 +33,10 @@ pub const TIMESLICE: u64 = 30_000_000;
 pub const TICK: u64 = 10_000_000;
 /// Shortest time a unit runs before another preempts it.
 pub const RATELIMIT: u64 = 1_000_000;
+/// The time slice in milliseconds, as tools read it.
+pub const SLICE_MS: u32 = (TIMESLICE / 1_000_000) as u32;
+/// The rate limit in microseconds, as tools read it.
+pub const RATE_LIMIT_US: u32 = (RATELIMIT / 1000) as u32;
 /// Shortest slice: a cap is not enforced more finely than this.
 const SHORTEST: u64 = 100_000;
 /// Weight of a new group.

@@ -4,9 +4,9 @@
 use super::bounce;
 use crate::addr::{DomId, GuestVa, Mfn};
 use crate::arch::machine;
+use crate::domain::cpuid::{HostCpu, policy};
 use crate::hypercall::{Call, mmuext_op};
 use crate::mm::{HostGuestSpace, guest_space};
-use crate::pv_emul::cpuid::{Policy, TimeFacts};
 use crate::pv_emul::seam::{
     BadFrame, Base, ConfigAddr, CpuidRegs, GuestBytes, GuestFrames, HostCpuid, HostMsrs, HostPorts,
     PciConfig, Processor,
@@ -15,7 +15,6 @@ use crate::pv_emul::{Decoded, Fault, Outcome, StoreOp, Width, execute, finish};
 use crate::pv_mm::update::{self, Store};
 use crate::pv_mm::walk;
 use crate::pv_mm::{PtError, pte};
-use crate::sync::Once;
 use core::sync::atomic::Ordering;
 
 /// The machine as emulation for one vCPU reaches it.
@@ -56,7 +55,7 @@ impl HostMsrs for Host {
 
 impl HostCpuid for Host {
     fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidRegs {
-        Cpuid.cpuid(leaf, subleaf)
+        HostCpu.cpuid(leaf, subleaf)
     }
 }
 
@@ -128,36 +127,6 @@ impl GuestFrames for Host {
         mm.put_writable(frame);
         Ok(())
     }
-}
-
-/// The host's CPUID.
-struct Cpuid;
-
-impl HostCpuid for Cpuid {
-    fn cpuid(&self, leaf: u32, subleaf: u32) -> CpuidRegs {
-        let [eax, ebx, ecx, edx] = machine::cpuid(leaf, subleaf);
-        CpuidRegs { eax, ebx, ecx, edx }
-    }
-}
-
-static POLICY: Once<Policy> = Once::new();
-
-/// What guests of this host see of CPUID.
-pub fn policy() -> &'static Policy {
-    POLICY.call_once(|| {
-        let scale = crate::time::tsc_scale();
-        let khz = crate::time::tsc_khz();
-        Policy::new(
-            &Cpuid,
-            TimeFacts {
-                tsc_khz: khz,
-                cpu_khz: khz,
-                mul: scale.mul_frac,
-                shift: scale.shift,
-                tsc_safe: crate::time::tsc_is_invariant(),
-            },
-        )
-    })
 }
 
 /// Tries to emulate the instruction that raised #GP(0). `false`: the guest's own

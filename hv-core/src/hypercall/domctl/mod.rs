@@ -1,43 +1,170 @@
-//! `domctl` (36): control of domains, for dom0's tools. So far only what comes before a
-//! command: there is no domain but dom0 yet.
+//! `domctl` (36): control of domains, for the toolstack. One file a theme.
+//!
+//! Source: Xen `include/public/domctl.h`.
 
-use super::{Call, Error, HypercallResult};
+mod devices;
+mod info;
+mod life;
+mod memory;
+mod policy;
+mod sched;
+mod vcpu;
+
+pub use info::describe;
+pub use sched::write_bitmap;
+
+use super::{Call, Error, HypercallResult, Reply};
 use crate::access;
 use crate::addr::{DomId, GuestVa};
-use crate::domain::registry;
+use crate::domain::{Domain, registry};
+use crate::mm::host;
+use alloc::sync::Arc;
 use xen_abi::domctl as abi;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// One command, read from the caller.
+#[derive(Debug)]
+struct Request {
+    /// Its head and body.
+    op: abi::XenDomctl,
+}
+
+/// What a command that did not fail leaves to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// Nothing.
+    Done,
+    /// The structure goes back to the caller.
+    CopyBack,
+    /// As [`After::CopyBack`], and the caller repeats the call to go on.
+    Again,
+}
+
+impl Request {
+    /// The command's own struct.
+    fn body<T: FromBytes + KnownLayout + Immutable>(&self) -> T {
+        // Every body fits: its size is checked against the C headers.
+        T::read_from_prefix(self.op.u.as_bytes())
+            .map_or_else(|_| unreachable!("a body larger than its union"), |(v, _)| v)
+    }
+
+    /// Replaces it.
+    fn set_body<T: IntoBytes + Immutable>(&mut self, body: &T) {
+        let bytes = self.op.u.as_mut_bytes();
+        let from = body.as_bytes();
+        bytes[..from.len()].copy_from_slice(from);
+    }
+}
 
 /// Does what the structure at `args[0]` asks for.
 ///
 /// # Errors
 /// `EFAULT`: structure not accessible. `EACCES`: another version of the interface. `ESRCH`:
-/// no such domain. `EPERM`: the caller is no control domain. `EINVAL`: not to oneself.
-/// `ENOSYS`: no such command.
-///
-/// Source: Xen `include/public/domctl.h`.
+/// no such domain. `EPERM`: the caller is no control domain. `ENOSYS`: no such command.
+/// Others as for each command.
 pub fn domctl(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
-    let op: abi::XenDomctl = call.guest().read(GuestVa(args[0]))?;
+    let at = GuestVa(args[0]);
+    let op: abi::XenDomctl = call.guest().read(at)?;
     if op.interface_version != abi::XEN_DOMCTL_INTERFACE_VERSION {
         return Err(Error::Access);
     }
-    let subject = DomId(op.domain);
-    let named = !matches!(
-        op.cmd,
-        abi::XEN_DOMCTL_CREATEDOMAIN | abi::XEN_DOMCTL_GETDOMAININFO
-    );
-    if named && registry::get(subject).is_none() {
-        return Err(Error::NoDomain);
-    }
+    let subject = subject(&op)?;
     if !access::may_control_host(&call.domain.subject()) {
         return Err(Error::NotPermitted);
     }
+    let mut request = Request { op };
+    let after = match subject {
+        None => life::create(call, &mut request)?,
+        Some(domain) => dispatch(call, &domain, &mut request)?,
+    };
+    if after != After::Done {
+        call.guest().write(at, &request.op)?;
+    }
+    match after {
+        After::Done | After::CopyBack => Ok(Reply::Done(0)),
+        After::Again => Ok(Reply::Continue(args)),
+    }
+}
+
+/// Whom a command is about; nobody when a domain is to be made.
+fn subject(op: &abi::XenDomctl) -> Result<Option<Arc<Domain>>, Error> {
     match op.cmd {
-        // Who stops itself cannot start itself.
-        abi::XEN_DOMCTL_PAUSEDOMAIN | abi::XEN_DOMCTL_DESTROYDOMAIN
-            if subject == call.domain.id =>
-        {
-            Err(Error::Invalid)
+        abi::XEN_DOMCTL_CREATEDOMAIN => Ok(None),
+        abi::XEN_DOMCTL_GETDOMAININFO => {
+            registry::reap(host::get());
+            let found = registry::at_or_after(DomId(op.domain));
+            found.map(Some).ok_or(Error::NoDomain)
         }
+        _ => registry::get(DomId(op.domain))
+            .map(Some)
+            .ok_or(Error::NoDomain),
+    }
+}
+
+/// Commands about `domain`.
+fn dispatch(
+    call: &mut Call<'_>,
+    domain: &Arc<Domain>,
+    request: &mut Request,
+) -> Result<After, Error> {
+    match request.op.cmd {
+        abi::XEN_DOMCTL_DESTROYDOMAIN => life::destroy(call, domain),
+        abi::XEN_DOMCTL_PAUSEDOMAIN => life::pause(call, domain),
+        abi::XEN_DOMCTL_UNPAUSEDOMAIN => life::unpause(domain),
+        abi::XEN_DOMCTL_RESUMEDOMAIN => life::resume(call, domain),
+        abi::XEN_DOMCTL_MAX_MEM => life::max_mem(domain, request),
+        abi::XEN_DOMCTL_MAX_VCPUS => life::max_vcpus(call, domain, request),
+        abi::XEN_DOMCTL_SETDOMAINHANDLE => life::set_handle(domain, request),
+        abi::XEN_DOMCTL_SETDEBUGGING => life::set_debugging(call, domain, request),
+        abi::XEN_DOMCTL_SETTIMEOFFSET => life::set_time_offset(domain, request),
+        abi::XEN_DOMCTL_HYPERCALL_INIT => life::hypercall_page(domain, request),
+        abi::XEN_DOMCTL_GETDOMAININFO => info::domain(domain, request),
+        abi::XEN_DOMCTL_GETVCPUINFO => info::vcpu(domain, request),
+        abi::XEN_DOMCTL_SETVCPUCONTEXT => vcpu::set_context(call, domain, request),
+        abi::XEN_DOMCTL_GETVCPUCONTEXT => vcpu::get_context(call, domain, request),
+        abi::XEN_DOMCTL_SET_EXT_VCPUCONTEXT => vcpu::set_extended(call, domain, request),
+        abi::XEN_DOMCTL_GET_EXT_VCPUCONTEXT => vcpu::get_extended(call, domain, request),
+        abi::XEN_DOMCTL_SETVCPUEXTSTATE => vcpu::set_xsave(call, domain, request),
+        abi::XEN_DOMCTL_GETVCPUEXTSTATE => vcpu::get_xsave(call, domain, request),
+        abi::XEN_DOMCTL_SET_VCPU_MSRS => vcpu::set_msrs(call, domain, request),
+        abi::XEN_DOMCTL_GET_VCPU_MSRS => vcpu::get_msrs(call, domain, request),
+        abi::XEN_DOMCTL_SENDTRIGGER => vcpu::trigger(domain, request),
+        abi::XEN_DOMCTL_SETVCPUAFFINITY => sched::set_affinity(call, domain, request),
+        abi::XEN_DOMCTL_GETVCPUAFFINITY => sched::get_affinity(call, domain, request),
+        abi::XEN_DOMCTL_SETNODEAFFINITY => sched::set_nodes(call, request),
+        abi::XEN_DOMCTL_GETNODEAFFINITY => sched::get_nodes(call, request),
+        abi::XEN_DOMCTL_SCHEDULER_OP => sched::parameters(domain, request),
+        abi::XEN_DOMCTL_SET_ADDRESS_SIZE => policy::set_address_size(request),
+        abi::XEN_DOMCTL_GET_ADDRESS_SIZE => policy::get_address_size(request),
+        abi::XEN_DOMCTL_SETTSCINFO => policy::set_tsc(request),
+        abi::XEN_DOMCTL_GETTSCINFO => policy::get_tsc(request),
+        abi::XEN_DOMCTL_SET_CPU_POLICY => policy::set_cpu_policy(call, domain, request),
+        abi::XEN_DOMCTL_GET_CPU_POLICY => policy::get_cpu_policy(call, request),
+        abi::XEN_DOMCTL_GETPAGEFRAMEINFO3 => memory::frame_types(call, domain, request),
+        abi::XEN_DOMCTL_SHADOW_OP => memory::shadow(request),
+        abi::XEN_DOMCTL_IRQ_PERMISSION
+        | abi::XEN_DOMCTL_IOMEM_PERMISSION
+        | abi::XEN_DOMCTL_IOPORT_PERMISSION => devices::permission(request),
         _ => Err(Error::NotImplemented),
+    }
+}
+
+/// The vCPU numbered `id`.
+///
+/// # Errors
+/// `EINVAL`: there is none.
+fn vcpu_of(domain: &Domain, id: u32) -> Result<&Arc<crate::domain::Vcpu>, Error> {
+    domain.vcpus().get(id as usize).ok_or(Error::Invalid)
+}
+
+/// Who stops itself could not go on.
+///
+/// # Errors
+/// `EINVAL`.
+fn not_oneself(call: &Call<'_>, domain: &Domain) -> Result<(), Error> {
+    if domain.id == call.domain.id {
+        Err(Error::Invalid)
+    } else {
+        Ok(())
     }
 }

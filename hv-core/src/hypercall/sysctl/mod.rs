@@ -1,61 +1,73 @@
-//! `sysctl` (35): questions about the host, for dom0's tools.
+//! `sysctl` (35): questions about the host and its knobs, for the toolstack.
+//!
+//! Source: Xen `include/public/sysctl.h`.
+
+mod console;
+mod domains;
+mod machine;
+mod pool;
 
 use super::{Call, Error, HypercallResult, Reply};
 use crate::access;
 use crate::addr::GuestVa;
-use crate::arch::machine;
-use crate::mm::host;
-use crate::time;
 use xen_abi::sysctl as abi;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Bytes before the command's own struct.
-const HEADER: u64 = size_of::<abi::XenSysctlHeader>() as u64;
+/// One command, read from the caller.
+#[derive(Debug)]
+struct Request {
+    op: abi::XenSysctl,
+}
+
+impl Request {
+    /// The command's own struct.
+    fn body<T: FromBytes + KnownLayout + Immutable>(&self) -> T {
+        // Every body fits: its size is checked against the C headers.
+        T::read_from_prefix(self.op.u.as_bytes())
+            .map_or_else(|_| unreachable!("a body larger than its union"), |(v, _)| v)
+    }
+
+    /// Replaces it.
+    fn set_body<T: IntoBytes + Immutable>(&mut self, body: &T) {
+        let bytes = self.op.u.as_mut_bytes();
+        let from = body.as_bytes();
+        bytes[..from.len()].copy_from_slice(from);
+    }
+}
 
 /// Answers the question in memory at `args[0]`.
 ///
 /// # Errors
 /// `EFAULT`: memory not accessible. `EACCES`: another version of the interface. `EPERM`: the caller
-/// is no control domain. `ENOSYS`: no such question.
-///
-/// Source: Xen `include/public/sysctl.h`.
+/// is no control domain. `ENOSYS`: no such question. Others as for each command.
 pub fn sysctl(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     let at = GuestVa(args[0]);
-    let header: abi::XenSysctlHeader = call.guest().read(at)?;
-    if header.interface_version != abi::XEN_SYSCTL_INTERFACE_VERSION {
+    let op: abi::XenSysctl = call.guest().read(at)?;
+    if op.interface_version != abi::XEN_SYSCTL_INTERFACE_VERSION {
         return Err(Error::Access);
     }
     if !access::may_control_host(&call.domain.subject()) {
         return Err(Error::NotPermitted);
     }
-    match header.cmd {
-        abi::XEN_SYSCTL_PHYSINFO => {
-            let body = GuestVa(at.0.checked_add(HEADER).ok_or(Error::Fault)?);
-            call.guest().write(body, &physinfo())?;
-            Ok(Reply::Done(0))
-        }
-        _ => Err(Error::NotImplemented),
+    let mut request = Request { op };
+    let r = &mut request;
+    match r.op.cmd {
+        abi::XEN_SYSCTL_READCONSOLE => console::read(call, r)?,
+        abi::XEN_SYSCTL_DEBUG_KEYS => console::keys(call, r)?,
+        abi::XEN_SYSCTL_PHYSINFO => machine::physinfo(r),
+        abi::XEN_SYSCTL_CPUTOPOINFO => machine::topology(call, r)?,
+        abi::XEN_SYSCTL_NUMAINFO => machine::nodes(call, r)?,
+        abi::XEN_SYSCTL_PCITOPOINFO => machine::pci(call, r)?,
+        abi::XEN_SYSCTL_GETCPUINFO => machine::idle(call, r)?,
+        abi::XEN_SYSCTL_AVAILHEAP => machine::free_memory(r),
+        abi::XEN_SYSCTL_GET_CPU_FEATURESET => machine::features(call, r)?,
+        abi::XEN_SYSCTL_GET_CPU_POLICY => machine::cpu_policy(call, r)?,
+        abi::XEN_SYSCTL_GETDOMAININFOLIST => domains::list(call, r)?,
+        abi::XEN_SYSCTL_SCHED_ID => pool::scheduler(r),
+        abi::XEN_SYSCTL_SCHEDULER_OP => pool::parameters(r)?,
+        abi::XEN_SYSCTL_CPUPOOL_OP => pool::pool(call, r)?,
+        _ => return Err(Error::NotImplemented),
     }
-}
-
-fn physinfo() -> abi::XenSysctlPhysinfo {
-    let mm = host::get();
-    let cpus = u32::try_from(machine::cpu_count()).unwrap_or(u32::MAX);
-    abi::XenSysctlPhysinfo {
-        threads_per_core: 1,
-        cores_per_socket: cpus,
-        nr_cpus: cpus,
-        max_cpu_id: cpus.saturating_sub(1),
-        nr_nodes: 1,
-        max_node_id: 0,
-        cpu_khz: time::tsc_khz(),
-        capabilities: abi::XEN_SYSCTL_PHYSCAP_PV | abi::XEN_SYSCTL_PHYSCAP_GNTTAB_V1,
-        arch_capabilities: 0,
-        pad: 0,
-        total_pages: mm.alloc.total_frames(),
-        free_pages: mm.alloc.free_frames(),
-        scrub_pages: 0,
-        outstanding_pages: 0,
-        max_mfn: mm.frames.limit() - 1,
-        hw_cap: [0; 8],
-    }
+    call.guest().write(at, &request.op)?;
+    Ok(Reply::Done(0))
 }

@@ -1,0 +1,207 @@
+//! Taking a domain apart: everything it has goes back, in steps between which interrupts
+//! are let in.
+//!
+//! Order matters. First nobody can reach it any more (ports, mappings of others' grants),
+//! then its vCPUs let go of what they hold, then its pages lose pins and owner. A frame that
+//! others map stays until they stop; then the last reference frees it as any other.
+
+use super::life::{Part, Stage};
+use super::notify::SCHEDULER;
+use super::{Domain, Vcpu, VcpuState, shutdown};
+use crate::addr::{DomId, Mfn};
+use crate::event::Reset;
+use crate::grant::Handle;
+use crate::mm::HostMm;
+use crate::mm::account::DomainPages;
+use crate::pv_mm::{Leftover, Preempt, demote, descriptors};
+use crate::time::timers;
+use core::cell::Cell;
+use core::sync::atomic::Ordering;
+
+/// Whether a step was the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Call again.
+    More,
+    /// The domain is dead.
+    Done,
+}
+
+/// Ports or mappings closed in one step.
+const BATCH: usize = 64;
+/// Records of frames looked at in one step.
+const RECORDS: u64 = 4096;
+/// Table entries or frames given back in one step.
+const STRETCH: u32 = 256;
+
+impl Domain {
+    /// Stops the domain for good. When it comes back no vCPU is on a CPU. The domain must
+    /// not be the caller's.
+    pub fn begin_death(&self, mm: &HostMm) {
+        self.life.set_stage(Stage::Dying);
+        self.events.set_dying();
+        if let Some(account) = mm.accounts.get(self.id) {
+            account.set_dying();
+        }
+        // One reason for good, on top of whatever there is.
+        self.stop_vcpus();
+        self.await_off_cpu();
+        self.watchdogs.stop();
+    }
+
+    /// Takes some more of a dying domain apart. Again while [`Progress::More`]; no lock of
+    /// the caller's is held between.
+    pub fn take_apart(&self, mm: &HostMm) -> Progress {
+        let left = Cell::new(STRETCH);
+        let spent = || {
+            left.set(left.get().saturating_sub(1));
+            left.get() == 0
+        };
+        let mut account = self.life.account.lock();
+        if let Some(Leftover { mfn, level }) = account.leftover.take() {
+            account.leftover = demote::release_table(mm, mfn, level, &spent).err();
+            if account.leftover.is_some() {
+                return Progress::More;
+            }
+        }
+        account.next = match account.next {
+            Part::Ports => match self.close_ports(BATCH) {
+                Reset::More => Part::Ports,
+                Reset::Done => {
+                    self.end_fifo();
+                    Part::Mappings(Handle(0))
+                }
+            },
+            Part::Mappings(from) => match self.drop_grant_mappings(from, BATCH) {
+                Some(next) => Part::Mappings(next),
+                None => Part::Vcpu(0),
+            },
+            Part::Vcpu(n) => match self.vcpus().get(n) {
+                Some(vcpu) if release_vcpu(mm, vcpu, &spent) => Part::Vcpu(n + 1),
+                Some(_) => Part::Vcpu(n),
+                None => Part::Frames(Mfn::new(0)),
+            },
+            Part::Frames(from) => {
+                let (next, leftover) = release_frames(mm, self.id, from, &spent);
+                account.leftover = leftover;
+                next.map_or(Part::Rest, Part::Frames)
+            }
+            Part::Rest => {
+                drop(account);
+                self.release_rest(mm);
+                return Progress::Done;
+            }
+        };
+        Progress::More
+    }
+
+    fn release_rest(&self, mm: &HostMm) {
+        // A claim that nobody took.
+        let _ = mm.claim(self.id, 0);
+        if let Some(mfn) = self.pirq_eoi.frame() {
+            mm.put_writable(mfn);
+        }
+        mm.free_shared(self.shared_info);
+        // Kept while others have mappings, and tried again then.
+        let _ = self.free_grants();
+        self.life.set_stage(Stage::Dead);
+        shutdown::tell_toolstack();
+    }
+
+    /// Whether nothing of a dead domain is in others' hands; frees what was until now.
+    pub(super) fn is_gone(&self, mm: &HostMm) -> bool {
+        self.life.stage() == Stage::Dead
+            && self.free_grants().is_ok()
+            && mm.accounts.get(self.id).is_none_or(DomainPages::is_empty)
+    }
+
+    /// Takes the vCPUs of a dead domain from the scheduler.
+    pub(super) fn leave_scheduler(&self) {
+        for vcpu in self.vcpus() {
+            SCHEDULER.remove_unit(vcpu.unit);
+        }
+        if let Some(group) = self.group() {
+            SCHEDULER.policy().remove_group(group);
+        }
+    }
+}
+
+/// Gives back what a vCPU that will not run again holds. `false`: not yet all.
+fn release_vcpu(mm: &HostMm, vcpu: &Vcpu, preempt: Preempt<'_>) -> bool {
+    vcpu.period.store(0, Ordering::Relaxed);
+    timers::cancel(&vcpu.periodic);
+    timers::cancel(&vcpu.singleshot);
+    timers::cancel(&vcpu.poll);
+    // Whoever has it looks at a vCPU that does not run, and not for long.
+    let Some(mut state) = vcpu.state.try_lock() else {
+        return false;
+    };
+    if !release_state(mm, &mut state, preempt) {
+        return false;
+    }
+    if let Some(mfn) = vcpu.take_info_frame() {
+        mm.put_writable(mfn);
+    }
+    true
+}
+
+fn release_state(mm: &HostMm, state: &mut VcpuState, preempt: Preempt<'_>) -> bool {
+    if state.unfinished.finish(mm, preempt).is_err() {
+        return false;
+    }
+    for root in [&mut state.user_root, &mut state.kernel_root] {
+        if let Some(mfn) = *root {
+            if demote::release_table(mm, mfn, 4, preempt).is_err() {
+                return false;
+            }
+            *root = None;
+        }
+    }
+    let frames = state.gdt_frames.iter_mut().chain(&mut state.ldt_frames);
+    for mfn in frames.filter_map(Option::take) {
+        descriptors::release(mm, mfn);
+    }
+    true
+}
+
+/// Unpins and gives up frames of `owner` from `from` on: where to go on, and a table that is
+/// half taken apart.
+fn release_frames(
+    mm: &HostMm,
+    owner: DomId,
+    from: Mfn,
+    preempt: Preempt<'_>,
+) -> (Option<Mfn>, Option<Leftover>) {
+    let limit = mm.frames.limit();
+    let end = (from.raw() + RECORDS).min(limit);
+    for raw in from.raw()..end {
+        let mfn = Mfn::new(raw);
+        let Some(frame) = mm.frames.get(mfn) else {
+            continue;
+        };
+        let count = frame.count();
+        if count.is_free() || count.owner() != owner || count.is_hypervisor() {
+            continue;
+        }
+        let leftover = unpin(mm, owner, mfn);
+        // Not its memory any more: somebody's mapping keeps it.
+        let _ = mm.release_frame(mfn, owner);
+        if leftover.is_some() || preempt() {
+            return (Some(mfn.offset(1)), leftover);
+        }
+    }
+    ((end < limit).then(|| Mfn::new(end)), None)
+}
+
+/// Takes a frame's pin away, if it has one; the reference that was the pin's, if giving it
+/// back takes long.
+fn unpin(mm: &HostMm, owner: DomId, mfn: Mfn) -> Option<Leftover> {
+    let left = Cell::new(STRETCH);
+    let spent = || {
+        left.set(left.get().saturating_sub(1));
+        left.get() == 0
+    };
+    crate::pv_mm::pin::unpin(mm, owner, mfn, &spent)
+        .ok()
+        .flatten()
+}

@@ -1,0 +1,90 @@
+//! What processor a domain sees: word size, time stamp counter, CPUID.
+
+use super::{After, Request};
+use crate::addr::GuestVa;
+use crate::domain::Domain;
+use crate::hypercall::{Call, Error, cpu_policy};
+use crate::time;
+use xen_abi::domctl as abi;
+
+/// Bits of an address; there are no other guests.
+const BITS: u32 = 64;
+/// TSC modes: default, always emulated, never emulated. Source: Xen `docs/man/xl.cfg.5`.
+const TSC_MODES: core::ops::RangeInclusive<u32> = 0..=2;
+
+/// `set_address_size`.
+///
+/// `EINVAL`: not 64.
+pub(super) fn set_address_size(request: &Request) -> Result<After, Error> {
+    let wanted: abi::XenDomctlAddressSize = request.body();
+    if wanted.size == BITS {
+        Ok(After::Done)
+    } else {
+        Err(Error::Invalid)
+    }
+}
+
+/// `get_address_size`.
+pub(super) fn get_address_size(request: &mut Request) -> Result<After, Error> {
+    request.set_body(&abi::XenDomctlAddressSize { size: BITS });
+    Ok(After::CopyBack)
+}
+
+/// `settscinfo`. The counter is never emulated, whatever is asked for.
+///
+/// `EINVAL`: no such mode.
+pub(super) fn set_tsc(request: &Request) -> Result<After, Error> {
+    let wanted: abi::XenDomctlTscInfo = request.body();
+    if TSC_MODES.contains(&wanted.tsc_mode) {
+        Ok(After::Done)
+    } else {
+        Err(Error::Invalid)
+    }
+}
+
+/// `gettscinfo`.
+pub(super) fn get_tsc(request: &mut Request) -> Result<After, Error> {
+    request.set_body(&abi::XenDomctlTscInfo {
+        tsc_mode: 0,
+        gtsc_khz: time::tsc_khz(),
+        incarnation: 0,
+        pad: 0,
+        elapsed_nsec: time::now().0,
+    });
+    Ok(After::CopyBack)
+}
+
+/// `set_cpu_policy`. Every domain sees what the host offers; a policy that asks for it, or
+/// less, is accepted.
+///
+/// `EFAULT`; `EINVAL`: more leaves than there can be; the domain is dying.
+pub(super) fn set_cpu_policy(
+    call: &Call<'_>,
+    domain: &Domain,
+    request: &Request,
+) -> Result<After, Error> {
+    let wanted: abi::XenDomctlCpuPolicy = request.body();
+    if domain.life.is_dying() || wanted.nr_leaves > cpu_policy::MOST_LEAVES {
+        return Err(Error::Invalid);
+    }
+    // Read to the end, so that a bad list is an error here as in Xen.
+    for n in 0..u64::from(wanted.nr_leaves) {
+        let at = GuestVa(wanted.leaves).add(n * size_of::<abi::XenCpuidLeaf>() as u64);
+        let _: abi::XenCpuidLeaf = call.guest().read(at)?;
+    }
+    Ok(After::Done)
+}
+
+/// `get_cpu_policy`.
+///
+/// `ENOBUFS`: too little room. `EFAULT`.
+pub(super) fn get_cpu_policy(call: &Call<'_>, request: &mut Request) -> Result<After, Error> {
+    let mut op: abi::XenDomctlCpuPolicy = request.body();
+    let room = cpu_policy::Room {
+        leaves: (op.leaves, op.nr_leaves),
+        msrs: (op.msrs, op.nr_msrs),
+    };
+    (op.nr_leaves, op.nr_msrs) = cpu_policy::write(call, &room)?;
+    request.set_body(&op);
+    Ok(After::CopyBack)
+}

@@ -1,0 +1,304 @@
+//! States of vCPUs. The domain is held while one is read or changed.
+
+use super::{After, Request, not_oneself, vcpu_of};
+use crate::addr::GuestVa;
+use crate::arch::machine;
+use crate::domain::notify::SCHEDULER;
+use crate::domain::vcpu::Callback;
+use crate::domain::{Domain, Vcpu, VcpuState, context};
+use crate::hypercall::{Call, Error};
+use crate::time;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+use xen_abi::arch_x86::VcpuGuestContext;
+use xen_abi::domctl as abi;
+use zerocopy::FromZeros;
+
+/// Runs `f` on the state of a vCPU of `domain`, which is kept from running meanwhile.
+fn with_state<R>(
+    domain: &Domain,
+    vcpu: &Vcpu,
+    f: impl FnOnce(&mut VcpuState) -> Result<R, Error>,
+) -> Result<R, Error> {
+    let _held = domain.hold();
+    // A domain that is taken apart has none to show.
+    if domain.life.is_dying() {
+        return Err(Error::NoDomain);
+    }
+    loop {
+        // Whoever has it looks at it only, and not for long.
+        if let Some(mut state) = vcpu.state.try_lock() {
+            return f(&mut state);
+        }
+        machine::relax();
+    }
+}
+
+/// `setvcpucontext`.
+///
+/// `EINVAL`: oneself, no such vCPU, a context it cannot have. `EFAULT`. `ENOMEM`.
+pub(super) fn set_context(
+    call: &Call<'_>,
+    domain: &Domain,
+    request: &Request,
+) -> Result<After, Error> {
+    let op: abi::XenDomctlVcpucontext = request.body();
+    not_oneself(call, domain)?;
+    let vcpu = vcpu_of(domain, op.vcpu)?;
+    let mut wanted = VcpuGuestContext::new_box_zeroed().map_err(|_| Error::NoMemory)?;
+    call.guest()
+        .read_slice(GuestVa(op.ctxt), core::slice::from_mut(&mut *wanted))?;
+    let online = with_state(domain, vcpu, |state| {
+        Ok(context::set(domain, vcpu, state, &wanted)?)
+    })?;
+    let now = time::now();
+    let kick = if online {
+        SCHEDULER.up(vcpu.unit, now)
+    } else {
+        SCHEDULER.down(vcpu.unit, now)
+    };
+    if let Some(cpu) = kick {
+        machine::kick(cpu);
+    }
+    Ok(After::Done)
+}
+
+/// `getvcpucontext`.
+///
+/// `EINVAL`: oneself, no such vCPU. `ENODATA`: it was never given one. `EFAULT`. `ENOMEM`.
+pub(super) fn get_context(
+    call: &Call<'_>,
+    domain: &Domain,
+    request: &Request,
+) -> Result<After, Error> {
+    let op: abi::XenDomctlVcpucontext = request.body();
+    not_oneself(call, domain)?;
+    let vcpu = vcpu_of(domain, op.vcpu)?;
+    if !vcpu.initialised.load(Ordering::Acquire) {
+        return Err(Error::NoData);
+    }
+    let online = SCHEDULER.is_up(vcpu.unit);
+    let context = with_state(domain, vcpu, |state| {
+        context::get(domain, vcpu, state, online).ok_or(Error::NoMemory)
+    })?;
+    call.guest().write(GuestVa(op.ctxt), &*context)?;
+    Ok(After::CopyBack)
+}
+
+/// `set_ext_vcpucontext`: entries of 32-bit system calls.
+///
+/// `EINVAL`: oneself, another size, an address no code can be at. `ESRCH`: no such vCPU.
+pub(super) fn set_extended(
+    call: &Call<'_>,
+    domain: &Domain,
+    request: &Request,
+) -> Result<After, Error> {
+    let op: abi::XenDomctlExtVcpucontext = request.body();
+    not_oneself(call, domain)?;
+    let vcpu = vcpu_of(domain, op.vcpu).map_err(|_| Error::NoDomain)?;
+    let addresses = [op.sysenter_callback_eip, op.syscall32_callback_eip];
+    // Machine-check capabilities follow these; a guest has none.
+    const LEAST: u32 = 32;
+    if op.size < LEAST || !addresses.map(GuestVa).iter().all(|a| a.is_canonical()) {
+        return Err(Error::Invalid);
+    }
+    with_state(domain, vcpu, |state| {
+        state.sysenter_callback = Callback {
+            address: op.sysenter_callback_eip,
+            mask_events: op.sysenter_disables_events != 0,
+        };
+        state.syscall32_callback = Callback {
+            address: op.syscall32_callback_eip,
+            mask_events: op.syscall32_disables_events != 0,
+        };
+        Ok(After::Done)
+    })
+}
+
+/// `get_ext_vcpucontext`.
+///
+/// `EINVAL`: oneself. `ESRCH`: no such vCPU.
+pub(super) fn get_extended(
+    call: &Call<'_>,
+    domain: &Domain,
+    request: &mut Request,
+) -> Result<After, Error> {
+    let asked: abi::XenDomctlExtVcpucontext = request.body();
+    not_oneself(call, domain)?;
+    let vcpu = vcpu_of(domain, asked.vcpu).map_err(|_| Error::NoDomain)?;
+    let (sysenter, syscall32) = with_state(domain, vcpu, |state| {
+        Ok((state.sysenter_callback, state.syscall32_callback))
+    })?;
+    request.set_body(&abi::XenDomctlExtVcpucontext {
+        vcpu: asked.vcpu,
+        size: size_of::<abi::XenDomctlExtVcpucontext>() as u32,
+        syscall32_callback_eip: syscall32.address,
+        sysenter_callback_eip: sysenter.address,
+        syscall32_disables_events: syscall32.mask_events.into(),
+        sysenter_disables_events: sysenter.mask_events.into(),
+        ..FromZeros::new_zeroed()
+    });
+    Ok(After::CopyBack)
+}
+
+/// XCR0 and all it ever was, before the save area. Source: Xen `PV_XSAVE_HDR_SIZE`.
+const XSAVE_HEAD: usize = 16;
+/// x87, SSE, AVX, AVX-512: what is switched between guests.
+const STATES: u64 = 0xe7;
+
+/// `getvcpuextstate`: without room, the components and how much room it takes.
+///
+/// `EINVAL`: oneself, no such vCPU, too little room. `EFAULT`. `ENOMEM`.
+pub(super) fn get_xsave(
+    call: &Call<'_>,
+    domain: &Domain,
+    request: &mut Request,
+) -> Result<After, Error> {
+    let mut op: abi::XenDomctlVcpuextstate = request.body();
+    not_oneself(call, domain)?;
+    let vcpu = vcpu_of(domain, op.vcpu)?;
+    let size = (XSAVE_HEAD + machine::fpu_area_size()) as u64;
+    if op.size == 0 && op.xfeature_mask == 0 {
+        op.xfeature_mask = STATES;
+        op.size = size;
+        request.set_body(&op);
+        return Ok(After::CopyBack);
+    }
+    if op.size < size {
+        return Err(Error::Invalid);
+    }
+    let blob = with_state(domain, vcpu, |state| {
+        let mut blob = Vec::new();
+        blob.try_reserve_exact(size as usize)
+            .map_err(|_| Error::NoMemory)?;
+        blob.extend(state.xcr0.to_le_bytes());
+        blob.extend((state.xcr0 | 3).to_le_bytes());
+        blob.extend(state.fpu.bytes().take(machine::fpu_area_size()));
+        Ok(blob)
+    })?;
+    call.guest().write_bytes(GuestVa(op.buffer), &blob)?;
+    op.size = size;
+    op.xfeature_mask = STATES;
+    request.set_body(&op);
+    Ok(After::CopyBack)
+}
+
+/// `setvcpuextstate`.
+///
+/// `EINVAL`: oneself, no such vCPU, a state that no CPU could load. `EFAULT`. `ENOMEM`.
+pub(super) fn set_xsave(
+    call: &Call<'_>,
+    domain: &Domain,
+    request: &Request,
+) -> Result<After, Error> {
+    let op: abi::XenDomctlVcpuextstate = request.body();
+    not_oneself(call, domain)?;
+    let vcpu = vcpu_of(domain, op.vcpu)?;
+    let most = (XSAVE_HEAD + machine::fpu_area_size()) as u64;
+    if op.size < XSAVE_HEAD as u64 || op.size > most {
+        return Err(Error::Invalid);
+    }
+    let mut blob = Vec::new();
+    blob.try_reserve_exact(op.size as usize)
+        .map_err(|_| Error::NoMemory)?;
+    blob.resize(op.size as usize, 0_u8);
+    call.guest().read_slice(GuestVa(op.buffer), &mut blob)?;
+    let (head, area) = blob.split_at(XSAVE_HEAD);
+    let xcr0 = head
+        .first_chunk::<8>()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    if area.is_empty() {
+        return Ok(After::Done);
+    }
+    let allowed = crate::domain::cpuid::policy().xcr0();
+    if xcr0 & 1 == 0 || xcr0 & !allowed != 0 {
+        return Err(Error::Invalid);
+    }
+    with_state(domain, vcpu, |state| {
+        if !state.fpu.set_xsave(area, allowed) {
+            return Err(Error::Invalid);
+        }
+        state.xcr0 = xcr0;
+        Ok(After::Done)
+    })
+}
+
+/// TSC_AUX, the one register that is a vCPU's and that no context has.
+/// Source: Intel SDM volume 4.
+const TSC_AUX: u32 = 0xc000_0103;
+
+/// `get_vcpu_msrs`: without a list, how many there are.
+///
+/// `EINVAL`: oneself, no such vCPU. `ENOBUFS`: too little room. `EFAULT`.
+pub(super) fn get_msrs(
+    call: &Call<'_>,
+    domain: &Domain,
+    request: &mut Request,
+) -> Result<After, Error> {
+    let mut op: abi::XenDomctlVcpuMsrs = request.body();
+    not_oneself(call, domain)?;
+    let vcpu = vcpu_of(domain, op.vcpu)?;
+    if op.msrs == 0 {
+        op.msr_count = 1;
+    } else {
+        let value = with_state(domain, vcpu, |state| Ok(state.tsc_aux))?;
+        if value == 0 {
+            op.msr_count = 0;
+        } else if op.msr_count == 0 {
+            return Err(Error::NoBuffer);
+        } else {
+            let entry = abi::XenDomctlVcpuMsr {
+                index: TSC_AUX,
+                reserved: 0,
+                value: value.into(),
+            };
+            call.guest().write(GuestVa(op.msrs), &entry)?;
+            op.msr_count = 1;
+        }
+    }
+    request.set_body(&op);
+    Ok(After::CopyBack)
+}
+
+/// `set_vcpu_msrs`.
+///
+/// `EINVAL`: oneself, no such vCPU, a register that is none of its; `msr_count` says which.
+/// `EFAULT`.
+pub(super) fn set_msrs(
+    call: &Call<'_>,
+    domain: &Domain,
+    request: &mut Request,
+) -> Result<After, Error> {
+    let op: abi::XenDomctlVcpuMsrs = request.body();
+    not_oneself(call, domain)?;
+    let vcpu = vcpu_of(domain, op.vcpu)?;
+    for n in 0..op.msr_count {
+        let at = GuestVa(op.msrs).add(u64::from(n) * size_of::<abi::XenDomctlVcpuMsr>() as u64);
+        let entry: abi::XenDomctlVcpuMsr = call.guest().read(at)?;
+        match (entry.index, u32::try_from(entry.value)) {
+            (TSC_AUX, Ok(value)) if entry.reserved == 0 => with_state(domain, vcpu, |state| {
+                state.tsc_aux = value;
+                Ok(())
+            })?,
+            // A register in its initial state needs none.
+            (_, Ok(0)) if entry.reserved == 0 => {}
+            _ => return Err(Error::Invalid),
+        }
+    }
+    Ok(After::Done)
+}
+
+/// `sendtrigger`: an NMI; a PV guest has no buttons.
+///
+/// `EINVAL`: no such vCPU. `ENOSYS`: another trigger.
+pub(super) fn trigger(domain: &Domain, request: &Request) -> Result<After, Error> {
+    let op: abi::XenDomctlSendtrigger = request.body();
+    if op.trigger != abi::XEN_DOMCTL_SENDTRIGGER_NMI {
+        return Err(Error::NotImplemented);
+    }
+    let vcpu = vcpu_of(domain, op.vcpu)?;
+    if !vcpu.nmi_pending.swap(true, Ordering::SeqCst) {
+        vcpu.notify();
+    }
+    Ok(After::Done)
+}

@@ -1,0 +1,170 @@
+//! The machine: CPUs, memory, features.
+
+use super::{Call, Error, Request};
+use crate::addr::GuestVa;
+use crate::arch::machine;
+use crate::hypercall::cpu_policy;
+use crate::mm::host;
+use crate::time;
+use xen_abi::sysctl as abi;
+
+fn cpus() -> u32 {
+    u32::try_from(machine::cpu_count()).unwrap_or(u32::MAX)
+}
+
+/// `physinfo`.
+pub(super) fn physinfo(request: &mut Request) {
+    let mm = host::get();
+    let cpus = cpus();
+    let word = |leaf, n: usize| machine::cpuid(leaf, 0)[n];
+    request.set_body(&abi::XenSysctlPhysinfo {
+        threads_per_core: 1,
+        cores_per_socket: cpus,
+        nr_cpus: cpus,
+        max_cpu_id: cpus.saturating_sub(1),
+        nr_nodes: 1,
+        max_node_id: 0,
+        cpu_khz: time::tsc_khz(),
+        capabilities: abi::XEN_SYSCTL_PHYSCAP_PV | abi::XEN_SYSCTL_PHYSCAP_GNTTAB_V1,
+        arch_capabilities: 0,
+        pad: 0,
+        total_pages: mm.alloc.total_frames(),
+        free_pages: mm.alloc.free_frames(),
+        scrub_pages: 0,
+        outstanding_pages: mm.claimed(),
+        max_mfn: mm.frames.limit() - 1,
+        hw_cap: [
+            word(1, 3),
+            word(1, 2),
+            word(0x8000_0001, 3),
+            word(0x8000_0001, 2),
+            0,
+            word(7, 1),
+            0,
+            0,
+        ],
+    });
+}
+
+/// `cputopoinfo`: without a list, how many CPUs there are.
+///
+/// `EFAULT`.
+pub(super) fn topology(call: &Call<'_>, request: &mut Request) -> Result<(), Error> {
+    let mut op: abi::XenSysctlCputopoinfo = request.body();
+    let count = cpus();
+    if op.cputopo != 0 {
+        for n in 0..count.min(op.num_cpus) {
+            let entry = abi::XenSysctlCputopo {
+                core: n,
+                socket: 0,
+                node: 0,
+            };
+            let size = size_of::<abi::XenSysctlCputopo>() as u64;
+            call.guest()
+                .write(GuestVa(op.cputopo).add(u64::from(n) * size), &entry)?;
+        }
+        op.num_cpus = count.min(op.num_cpus);
+    } else {
+        op.num_cpus = count;
+    }
+    request.set_body(&op);
+    Ok(())
+}
+
+/// `numainfo`: one node.
+///
+/// `EFAULT`.
+pub(super) fn nodes(call: &Call<'_>, request: &mut Request) -> Result<(), Error> {
+    /// Distance of a node to itself. Source: ACPI 6.4, 5.2.17.
+    const LOCAL: u32 = 10;
+    let mut op: abi::XenSysctlNumainfo = request.body();
+    let mm = host::get();
+    let room = op.num_nodes;
+    if op.meminfo != 0 && room > 0 {
+        let info = abi::XenSysctlMeminfo {
+            memsize: mm.alloc.total_frames() << 12,
+            memfree: mm.alloc.free_frames() << 12,
+        };
+        call.guest().write(GuestVa(op.meminfo), &info)?;
+    }
+    if op.distance != 0 && room > 0 {
+        call.guest().write(GuestVa(op.distance), &LOCAL)?;
+    }
+    op.num_nodes = 1;
+    request.set_body(&op);
+    Ok(())
+}
+
+/// `pcitopoinfo`: no device has a node of its own.
+///
+/// `EINVAL`: no list. `EFAULT`.
+pub(super) fn pci(call: &Call<'_>, request: &mut Request) -> Result<(), Error> {
+    /// More devices than segment 0 has are a mistake.
+    const MOST: u32 = 1 << 16;
+    let op: abi::XenSysctlPcitopoinfo = request.body();
+    if op.devs == 0 || op.nodes == 0 {
+        return Err(Error::Invalid);
+    }
+    for n in 0..op.num_devs.min(MOST) {
+        let at = GuestVa(op.nodes).add(u64::from(n) * 4);
+        call.guest().write(at, &0_u32)?;
+    }
+    request.set_body(&op);
+    Ok(())
+}
+
+/// `getcpuinfo`.
+///
+/// `EFAULT`.
+pub(super) fn idle(call: &Call<'_>, request: &mut Request) -> Result<(), Error> {
+    let mut op: abi::XenSysctlGetcpuinfo = request.body();
+    op.nr_cpus = cpus().min(op.max_cpus);
+    for n in 0..op.nr_cpus {
+        let at = GuestVa(op.info).add(u64::from(n) * 8);
+        call.guest().write(at, &0_u64)?;
+    }
+    request.set_body(&op);
+    Ok(())
+}
+
+/// `availheap`.
+pub(super) fn free_memory(request: &mut Request) {
+    let mut op: abi::XenSysctlAvailheap = request.body();
+    op.avail_bytes = host::get().alloc.free_frames() << 12;
+    request.set_body(&op);
+}
+
+/// `get_cpu_featureset`: the same for every kind of guest.
+///
+/// `EFAULT`; `ENOBUFS`: too little room.
+pub(super) fn features(call: &Call<'_>, request: &mut Request) -> Result<(), Error> {
+    let mut op: abi::XenSysctlCpuFeatureset = request.body();
+    let words = cpu_policy::features();
+    if op.features != 0 {
+        let count = words.len().min(op.nr_features as usize);
+        for (n, word) in words[..count].iter().enumerate() {
+            let at = GuestVa(op.features).add(n as u64 * 4);
+            call.guest().write(at, word)?;
+        }
+        if count < words.len() {
+            return Err(Error::NoBuffer);
+        }
+    }
+    op.nr_features = words.len() as u32;
+    request.set_body(&op);
+    Ok(())
+}
+
+/// `get_cpu_policy`: the same for every kind of guest.
+///
+/// `EFAULT`; `ENOBUFS`: too little room.
+pub(super) fn cpu_policy(call: &Call<'_>, request: &mut Request) -> Result<(), Error> {
+    let mut op: abi::XenSysctlCpuPolicy = request.body();
+    let room = cpu_policy::Room {
+        leaves: (op.leaves, op.nr_leaves),
+        msrs: (op.msrs, op.nr_msrs),
+    };
+    (op.nr_leaves, op.nr_msrs) = cpu_policy::write(call, &room)?;
+    request.set_body(&op);
+    Ok(())
+}
