@@ -49,6 +49,8 @@ pub struct Stack {
     pub kernel_args: String,
     /// dom0's initramfs, if any.
     pub initrd: Option<PathBuf>,
+    /// The disk with what guests are made of, if dom0 is to create some.
+    pub guests: Option<PathBuf>,
 }
 
 /// Which firmware an ISO is for; one alone is quicker to make.

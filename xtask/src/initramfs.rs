@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use crate::cpio::Archive;
 use crate::dom0::{self, Flavour, Kernel};
 use crate::modules::Modules;
+use crate::toolstack::{self, Toolstack};
 use crate::{build, paths, process};
 
 #[derive(clap::Args)]
@@ -15,6 +16,9 @@ pub struct Args {
     /// Debian's kernel package to take the drivers from
     #[arg(long, value_enum, default_value = "generic")]
     flavour: Flavour,
+    /// With the tools that create domains
+    #[arg(long, value_enum, default_value = "none")]
+    toolstack: Toolstack,
 }
 
 /// Drivers of the devices QEMU offers.
@@ -38,6 +42,16 @@ const XEN_DRIVERS: &[&str] = &[
     "xen-gntalloc",
 ];
 
+/// What dom0 needs to serve guests, and to hold their files.
+const BACKEND_DRIVERS: &[&str] = &[
+    "xen-blkback",
+    "xen-netback",
+    "loop",
+    "bridge",
+    "crc32c_generic",
+    "ext4",
+];
+
 /// Drivers that are there for `modprobe` but not loaded at start.
 const OTHER_DRIVERS: &[&str] = &["xen-blkback", "xen-netback", "loop", "bridge"];
 
@@ -57,7 +71,7 @@ const FOLDERS: &[&str] = &[
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let kernel = dom0::kernel(args.flavour)?;
-    let initrd = build(args.flavour, &kernel)?;
+    let initrd = build(args.flavour, &kernel, args.toolstack)?;
     let cache = paths::cache()?;
     // Also under plain names, for those who start QEMU by hand.
     std::fs::copy(&kernel.vmlinuz, cache.join("vmlinuz"))?;
@@ -75,28 +89,52 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the initramfs for a kernel; returns its file.
+/// Writes the initramfs for a kernel, with a toolstack or without; returns its file.
 ///
 /// # Errors
 /// When a part cannot be had or read.
-pub fn build(flavour: Flavour, kernel: &Kernel) -> Result<PathBuf> {
+pub fn build(flavour: Flavour, kernel: &Kernel, toolstack: Toolstack) -> Result<PathBuf> {
     let mut archive = Archive::default();
+    add_ground(&mut archive, include_bytes!("userspace/dom0-init.sh"))?;
+    let loaded = [("devices", DEVICE_DRIVERS), ("xen", XEN_DRIVERS)];
+    match toolstack {
+        Toolstack::None => add_modules(&mut archive, kernel, &loaded, OTHER_DRIVERS)?,
+        Toolstack::Xl | Toolstack::Ox => {
+            let backends = ("backends", BACKEND_DRIVERS);
+            add_modules(
+                &mut archive,
+                kernel,
+                &[loaded[0], loaded[1], backends],
+                OTHER_DRIVERS,
+            )?;
+            toolstack::add(&mut archive, toolstack)?;
+        }
+    }
+    let name = match toolstack {
+        Toolstack::None => format!("initrd-{}.img", flavour.name()),
+        with => format!("initrd-{}-{}.img", flavour.name(), with.name()),
+    };
+    write(&paths::cache()?.join(name), &archive.finish())
+}
+
+/// Adds what both dom0 and guests stand on: folders, `/init`, busybox, and the program that loads
+/// and checks a machine.
+///
+/// # Errors
+/// When a part cannot be had or read.
+pub fn add_ground(archive: &mut Archive, init: &[u8]) -> Result<()> {
     for folder in FOLDERS {
         archive.directory(folder);
     }
     // The kernel opens it for /init before anything is mounted.
     archive.character_device("dev/console", 5, 1);
     archive.character_device("dev/null", 1, 3);
-    archive.file("init", 0o755, include_bytes!("init.sh"));
+    archive.file("init", 0o755, init);
     archive.file("etc/passwd", 0o644, b"root::0:0:root:/root:/bin/sh\n");
     archive.file("etc/group", 0o644, b"root:x:0:\n");
-    add_busybox(&mut archive)?;
+    add_busybox(archive)?;
     archive.file("bin/dom0-load", 0o755, &std::fs::read(build::dom0_load()?)?);
-    add_modules(&mut archive, kernel)?;
-    write(
-        &paths::cache()?.join(format!("initrd-{}.img", flavour.name())),
-        &archive.finish(),
-    )
+    Ok(())
 }
 
 /// Writes an initramfs with more files behind the given one: `(name, permissions, content)`.
@@ -126,21 +164,32 @@ fn add_busybox(archive: &mut Archive) -> Result<()> {
     Ok(())
 }
 
-/// Adds the modules, the order to load them in, and `modules.dep` for `modprobe`.
-fn add_modules(archive: &mut Archive, kernel: &Kernel) -> Result<()> {
+/// Adds modules and `modules.dep` for `modprobe`. Those of `loaded` have lists by name,
+/// `/etc/drivers.<name>`, in the order to load them in.
+///
+/// # Errors
+/// When a module cannot be read.
+pub fn add_modules(
+    archive: &mut Archive,
+    kernel: &Kernel,
+    loaded: &[(&str, &[&str])],
+    others: &[&str],
+) -> Result<()> {
     let modules = Modules::in_folder(&kernel.modules)?;
     let folder = format!("lib/modules/{}", kernel.version);
     archive.directory(&folder);
-    for (list, names) in [("devices", DEVICE_DRIVERS), ("xen", XEN_DRIVERS)] {
+    let mut all = others.to_vec();
+    for (list, names) in loaded {
         let order = modules.closure(names)?;
         let lines: String = order
             .iter()
             .map(|m| format!("/{folder}/{}.ko\n", m.name))
             .collect();
         archive.file(&format!("etc/drivers.{list}"), 0o644, lines.as_bytes());
+        all.extend(*names);
     }
     let mut dependencies = String::new();
-    for module in modules.closure(&[DEVICE_DRIVERS, XEN_DRIVERS, OTHER_DRIVERS].concat())? {
+    for module in modules.closure(&all)? {
         archive.file(
             &format!("{folder}/{}.ko", module.name),
             0o644,

@@ -8,6 +8,7 @@ mod build;
 mod cpio;
 mod dom0;
 mod gdb;
+mod guest;
 mod hypercalls;
 mod image;
 mod initramfs;
@@ -22,6 +23,7 @@ mod setup;
 mod symbols;
 mod test;
 mod tidy;
+mod toolstack;
 
 use clap::{Parser, Subcommand};
 

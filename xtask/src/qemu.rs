@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::image::{self, Firmware, Stack};
 use crate::setup::{self, Need};
-use crate::{paths, process};
+use crate::{guest, paths, process};
 
 /// The machine's parts, as the command line has them.
 #[derive(clap::Args, Clone)]
@@ -95,6 +95,9 @@ impl Machine {
         qemu.args(["-vga", "std"]);
         for (number, disk) in self.disk.iter().enumerate() {
             add_disk(&mut qemu, number, disk)?;
+        }
+        if let Some(guests) = &stack.guests {
+            add_guests_disk(&mut qemu, guests);
         }
         if let Some(card) = &self.nic {
             let model = match card.as_str() {
@@ -191,6 +194,16 @@ fn add_disk(qemu: &mut Command, number: usize, disk: &str) -> Result<()> {
         qemu.args(["-device", &device]);
     }
     Ok(())
+}
+
+/// The disk dom0 knows by its serial number. What is written to it is forgotten.
+fn add_guests_disk(qemu: &mut Command, file: &Path) {
+    let drive = format!(
+        "file={},if=none,id=guests,format=raw,snapshot=on",
+        file.display().to_string().replace(',', ",,")
+    );
+    let device = format!("virtio-blk-pci,drive=guests,serial={}", guest::SERIAL);
+    qemu.args(["-drive", &drive, "-device", &device]);
 }
 
 /// The newest QEMU installed.

@@ -11,7 +11,8 @@ use crate::dom0::{self, Flavour};
 use crate::image::Stack;
 use crate::qemu::{self, Machine};
 use crate::serial::{self, Event, Outcome};
-use crate::{build, initramfs, paths};
+use crate::toolstack::Toolstack;
+use crate::{build, guest, initramfs, paths};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -48,6 +49,9 @@ pub struct Parts {
     /// Which of Debian's kernels
     #[arg(long, value_enum, default_value = "generic")]
     pub flavour: Flavour,
+    /// Tools with which dom0 creates domains, a disk with a guest's parts at `/guests`
+    #[arg(long, value_enum, default_value = "none")]
+    pub toolstack: Toolstack,
     /// More of dom0's command line
     #[arg(
         long,
@@ -125,7 +129,7 @@ impl Parts {
             (None, Some(initrd)) => (dom0::kernel(self.flavour)?.vmlinuz, Some(initrd)),
             (None, None) => {
                 let kernel = dom0::kernel(self.flavour)?;
-                let initrd = initramfs::build(self.flavour, &kernel)?;
+                let initrd = initramfs::build(self.flavour, &kernel, self.toolstack)?;
                 (kernel.vmlinuz, Some(initrd))
             }
         };
@@ -133,11 +137,25 @@ impl Parts {
             hypervisor: self.hypervisor,
             packed,
             elf,
-            hv_args: joined("com1=115200,8n1 console=com1", &self.hv_append),
+            hv_args: joined(&self.hv_args(), &self.hv_append),
             kernel: std::path::absolute(kernel)?,
             kernel_args: joined(&format!("{console} panic=-1"), &self.append),
             initrd: initrd.map(std::path::absolute).transpose()?,
+            guests: match self.toolstack {
+                Toolstack::None => None,
+                Toolstack::Xl | Toolstack::Ox => Some(guest::disk()?),
+            },
         })
+    }
+
+    /// Our part of the hypervisor's command line. A dom0 that creates domains leaves them memory.
+    fn hv_args(&self) -> String {
+        let console = "com1=115200,8n1 console=com1";
+        if self.toolstack == Toolstack::None || self.hv_append.contains("dom0_mem=") {
+            console.into()
+        } else {
+            format!("{console} dom0_mem=768M,max:768M")
+        }
     }
 }
 

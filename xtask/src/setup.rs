@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{dom0, packages, process};
+use crate::{dom0, packages, process, toolstack};
 
 /// The target the hypervisor is compiled for.
 pub const BARE_METAL: &str = "x86_64-unknown-none";
@@ -28,6 +28,8 @@ pub enum Need {
     Uefi,
     /// GDB.
     Gdb,
+    /// What makes a file system in a file.
+    Ext4,
 }
 
 pub fn run(_: &Args) -> Result<ExitCode> {
@@ -43,6 +45,7 @@ pub fn run(_: &Args) -> Result<ExitCode> {
     }
     dom0::busybox()?;
     dom0::xen()?;
+    toolstack::download()?;
     eprintln!("xtask: everything is in place");
     Ok(ExitCode::SUCCESS)
 }
@@ -93,6 +96,7 @@ fn tools() -> Vec<(Need, bool, &'static str)> {
         (Need::Grub, process::has("mformat"), "mtools"),
         (Need::Uefi, file("/usr/share/ovmf/OVMF.fd"), "ovmf"),
         (Need::Gdb, process::has("gdb"), "gdb"),
+        (Need::Ext4, process::has("mkfs.ext4"), "e2fsprogs"),
     ]
 }
 

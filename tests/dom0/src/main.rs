@@ -17,7 +17,8 @@ const USAGE: &str = "usage: dom0-load bench
        dom0-load memory
        dom0-load load SECONDS [MEMORY-PERCENT]
        dom0-load disk DEVICE MIB
-       dom0-load tcp ADDRESS:PORT MIB";
+       dom0-load tcp ADDRESS:PORT MIB
+       dom0-load serve ADDRESS:PORT";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         ["load", seconds, percent] => number(seconds).and_then(|s| load::run(s, number(percent)?)),
         ["disk", device, mib] => number(mib).and_then(|mib| disk::run(device, mib)),
         ["tcp", address, mib] => number(mib).and_then(|mib| net::run(address, mib)),
+        ["serve", address] => net::serve(address),
         // Roles of `bench` and `load`, started by themselves.
         ["exit", code] => {
             return number(code).map_or(ExitCode::FAILURE, |code| ExitCode::from(code as u8));

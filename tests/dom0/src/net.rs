@@ -1,13 +1,34 @@
 //! Sends numbers to a server that sends them back, and checks every byte.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::random::Random;
 use crate::{Failure, demand};
 
 const CHUNK: usize = 1 << 20;
+
+/// Sends back what any number of clients send, for ever.
+pub fn serve(address: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| format!("{address}: {error}");
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    loop {
+        let (stream, _) = listener.accept().map_err(failed)?;
+        // A client that goes away is its own loss.
+        std::thread::spawn(move || echo(&stream));
+    }
+}
+
+fn echo(mut stream: &TcpStream) -> std::io::Result<()> {
+    let mut chunk = vec![0; 1 << 16];
+    loop {
+        match stream.read(&mut chunk)? {
+            0 => return stream.shutdown(std::net::Shutdown::Write),
+            count => stream.write_all(&chunk[..count])?,
+        }
+    }
+}
 
 /// Moves `mib` MiB to an echo server and the same back.
 pub fn run(address: &str, mib: u64) -> Result<(), Failure> {

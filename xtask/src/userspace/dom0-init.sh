@@ -19,6 +19,10 @@ fi
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 ln -sf /proc/self/fd /dev/fd
+# Without these, Debian's hotplug scripts wait for ever.
+ln -sf /proc/self/fd/0 /dev/stdin
+ln -sf /proc/self/fd/1 /dev/stdout
+ln -sf /proc/self/fd/2 /dev/stderr
 ifconfig lo 127.0.0.1 up
 
 # /etc/drivers lists the modules, each behind what it needs.
@@ -32,6 +36,7 @@ if [ ! -e /etc/nodrivers ]; then
     if [ "$(cat /sys/hypervisor/type 2>/dev/null)" = xen ]; then
         load xen
         mount -t xenfs xenfs /proc/xen 2>/dev/null
+        [ ! -e /etc/toolstack ] || . /lib/toolstack.sh
     fi
 fi
 

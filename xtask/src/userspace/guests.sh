@@ -1,0 +1,76 @@
+# For scripts in dom0 that make guests, with either toolstack: `spawn` creates one, `await` waits for
+# a line of its console, `shell` runs a command in it. A guest is called g1, g2, ...; its address
+# is 10.0.3.11, 10.0.3.12, ...; its disk is /guests/<name>.img.
+tool=$(cat /etc/toolstack)
+
+# What /init in the guest says when it is ready for `shell`.
+READY="@guest ready"
+
+# spawn NAME [memory=MIB] [vcpus=N] [disk=MIB] [more="key = value"]: creates a guest.
+spawn() {
+    local name=$1 number=${1#g} memory=128 vcpus=1 disk=64 more=
+    shift
+    for word; do
+        local "$word"
+    done
+    truncate -s "${disk}M" "/guests/$name.img"
+    cat >"/run/$name.cfg" <<CONFIG
+name = "$name"
+kernel = "/guests/vmlinux"
+ramdisk = "/guests/initrd.img"
+extra = "console=hvc0 quiet address=10.0.3.$((10 + number)) agent"
+memory = $memory
+vcpus = $vcpus
+disk = [ "format=raw, vdev=xvda, access=rw, target=/guests/$name.img" ]
+vif = [ "bridge=xenbr0, mac=00:16:3e:00:00:$(printf %02x $((10 + number)))" ]
+$more
+CONFIG
+    $tool create "/run/$name.cfg"
+}
+
+# console NAME: the file that keeps a guest's console.
+console() {
+    case $tool in
+    xl) echo "/var/log/xen/console/guest-$1.log" ;;
+    ox) echo "/var/log/oxen/guest-$1.log" ;;
+    esac
+}
+
+# await NAME TEXT [SECONDS]: waits for a line of the guest's console.
+await() {
+    local log tries=$((${3:-120} * 5))
+    log=$(console "$1")
+    until grep -qsF -- "$2" "$log"; do
+        tries=$((tries - 1))
+        if [ $tries -le 0 ]; then
+            echo "$1: no \"$2\" in ${3:-120} s; its console ends so:"
+            tail -n 20 "$log"
+            return 1
+        fi
+        usleep 200000
+    done
+}
+
+# shell NAME COMMAND... [SECONDS in $seconds]: runs a command in a guest, shows what it says, and
+# returns its status.
+shell() {
+    local name=$1 id terminal
+    shift
+    id=$(tr -dc a-z0-9 </dev/urandom | head -c 12)
+    terminal=$(xenstore-read "/local/domain/$($tool domid "$name")/console/tty") || return 1
+    echo "$id $*" >"$terminal"
+    await "$name" "@guest end $id" "${seconds:-120}" || return 1
+    tr -d '\r' <"$(console "$name")" |
+        sed -n "/@guest begin $id/,/@guest end $id/p" | grep -v '^@guest'
+    return "$(sed -n "s/.*@guest end $id \([0-9]*\)\..*/\1/p" "$(console "$name")")"
+}
+
+# gone NAME [SECONDS]: waits until there is no such domain.
+gone() {
+    local tries=$((${2:-60} * 5))
+    while $tool domid "$1" >/dev/null 2>&1; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || { echo "$1 is still there"; $tool list; return 1; }
+        usleep 200000
+    done
+}
