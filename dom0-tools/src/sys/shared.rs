@@ -5,6 +5,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use pv_drivers::ring;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::PAGE_SIZE;
@@ -221,6 +222,25 @@ impl SharedPages {
         // SAFETY: `at` is of `at` or `at_mut`, so four bytes from it are in the mapping as long as
         // `self` is borrowed; aligned, and only accessed atomically.
         unsafe { AtomicU32::from_ptr(at.cast()) }
+    }
+}
+
+/// The first page as one of a byte ring.
+impl ring::Page for SharedPages {
+    fn read(&self, offset: usize, into: &mut [u8]) {
+        Self::read(self, offset, into);
+    }
+
+    fn write(&self, offset: usize, from: &[u8]) {
+        Self::write(self, offset, from);
+    }
+
+    fn load(&self, offset: usize) -> u32 {
+        self.load_u32(offset)
+    }
+
+    fn store(&self, offset: usize, value: u32) {
+        self.store_u32(offset, value);
     }
 }
 
