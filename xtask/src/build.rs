@@ -67,23 +67,39 @@ pub fn hypervisor(debug: bool) -> Result<PathBuf> {
 /// Largest file, without debug information.
 const MOST_BYTES: usize = 1 << 20;
 
-/// Compiles the program for dom0's initramfs, linked statically; returns its file.
+/// Compiles the program that loads and checks dom0 and guests; returns its file.
 ///
 /// # Errors
 /// When it does not compile.
 pub fn dom0_load() -> Result<PathBuf> {
+    Ok(linked_statically("dom0-load")?.join("dom0-load"))
+}
+
+/// Compiles our toolstack; returns the files of `ox` and `oxd`.
+///
+/// # Errors
+/// When it does not compile.
+pub fn toolstack() -> Result<[PathBuf; 2]> {
+    let folder = linked_statically("dom0-tools")?;
+    Ok(["ox", "oxd"].map(|name| folder.join(name)))
+}
+
+/// Compiles a package for dom0's initramfs, which holds no libraries; returns the folder of its
+/// programs.
+fn linked_statically(package: &str) -> Result<PathBuf> {
     // A target folder of its own, so that other flags do not make Cargo compile all anew.
-    let target = paths::cache()?.join("dom0-load");
+    let target = paths::cache()?.join(package);
     let mut cargo = process::cargo();
     cargo
         .args([
             "build",
             "--quiet",
             "--release",
+            "--bins",
             "--package",
-            "dom0-load",
-            "--target-dir",
+            package,
         ])
+        .arg("--target-dir")
         .arg(&target)
         .args(["--config", "profile.release.strip=true"])
         .env(
@@ -91,5 +107,5 @@ pub fn dom0_load() -> Result<PathBuf> {
             "-C target-feature=+crt-static -C relocation-model=static",
         );
     process::run(&mut cargo)?;
-    Ok(target.join("release/dom0-load"))
+    Ok(target.join("release"))
 }

@@ -100,6 +100,7 @@ fn unpack(file: &[u8]) -> Result<Vec<u8>, pv_image::Error> {
 fn initramfs(kernel: &Kernel) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     initramfs::add_ground(&mut archive, include_bytes!("userspace/guest-init.sh"))?;
+    archive.file("bin/busy", 0o755, include_bytes!("userspace/guest-busy.sh"));
     // What the kernel calls when the toolstack asks for an end: /init is no init of busybox's.
     for end in ["poweroff", "reboot"] {
         let script = format!("#!/bin/sh\nsync\nexec busybox {end} -f\n");

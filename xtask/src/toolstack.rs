@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use object::read::elf::{Dyn, ElfFile64, FileHeader};
 
 use crate::cpio::Archive;
-use crate::packages;
+use crate::{build, packages};
 
 /// Whose tools manage the domains.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
@@ -160,6 +160,11 @@ pub fn add(archive: &mut Archive, toolstack: Toolstack) -> Result<()> {
         image.library(&libraries, name)?;
     }
     image.write(archive);
+    if toolstack == Toolstack::Ox {
+        for (file, path) in build::toolstack()?.iter().zip(["bin/ox", "bin/oxd"]) {
+            archive.file(path, 0o755, &read(file)?);
+        }
+    }
     archive.file("etc/toolstack", 0o644, toolstack.name().as_bytes());
     for (path, content) in SHELL_FILES {
         archive.file(path, 0o644, content.as_bytes());

@@ -6,6 +6,24 @@ tool=$(cat /etc/toolstack)
 # What /init in the guest says when it is ready for `shell`.
 READY="@guest ready"
 
+# until_true COMMAND...: waits until a command succeeds, a tenth of a second between tries.
+until_true() {
+    tries=600
+    until "$@" >/dev/null 2>&1; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || { echo "\`$*\` never came true"; return 1; }
+        usleep 100000
+    done
+}
+
+# Starts `oxd`, and waits until it is ready or has ended, and then shows why.
+start_oxd() {
+    oxd >>/var/log/oxen/oxd.log 2>&1 &
+    oxd=$!
+    until_true eval "[ -S /run/oxen/oxd.sock ] || ! kill -0 $oxd"
+    kill -0 $oxd 2>/dev/null || { echo "oxd has ended:"; cat /var/log/oxen/oxd.log; }
+}
+
 # spawn NAME [memory=MIB] [vcpus=N] [disk=MIB] [more="key = value"]: creates a guest.
 spawn() {
     local name=$1 number=${1#g} memory=128 vcpus=1 disk=64 more=
@@ -71,6 +89,29 @@ gone() {
     while $tool domid "$1" >/dev/null 2>&1; do
         tries=$((tries - 1))
         [ $tries -gt 0 ] || { echo "$1 is still there"; $tool list; return 1; }
+        usleep 200000
+    done
+}
+
+# kept: what the hypervisor and the store hold, to compare before and after. Memory is in KiB.
+kept() {
+    dom0-load memory | grep -v ram
+    echo "ports $(lsevtchn 0 | wc -l)"
+    echo "nodes $(xenstore-ls | wc -l)"
+    echo "domains $($tool list | tail -n +2 | wc -l)"
+}
+
+# same BEFORE: fails, and shows the difference, unless `kept` comes to say again what it said. A
+# domain's end goes on for a moment after its tools have done.
+same() {
+    local tries=50
+    until [ "$(kept)" = "$1" ]; do
+        tries=$((tries - 1))
+        if [ $tries -le 0 ]; then
+            echo "before:" $1
+            echo "after: " $(kept)
+            return 1
+        fi
         usleep 200000
     done
 }

@@ -17,17 +17,8 @@ truncate -s 64M /guests/guest.img
 brctl addbr xenbr0
 ifconfig xenbr0 10.0.3.1 netmask 255.255.255.0 up
 
-# Waits until a command succeeds, a tenth of a second between tries.
-until_true() {
-    tries=600
-    until "$@" >/dev/null 2>&1; do
-        tries=$((tries - 1))
-        [ $tries -gt 0 ] || { echo "toolstack: \`$*\` never came true"; return 1; }
-        usleep 100000
-    done
-}
-
-case "$(cat /etc/toolstack)" in
+. /lib/guests.sh
+case $tool in
 xl)
     xenstored --pid-file /run/xenstored.pid
     until_true xenstore-exists /
@@ -35,7 +26,6 @@ xl)
     xenconsoled --log=guest --log-dir=/var/log/xen/console --pid-file=/run/xenconsoled.pid
     ;;
 ox)
-    oxd >/var/log/oxen/oxd.log 2>&1 &
-    until_true ox list || cat /var/log/oxen/oxd.log
+    start_oxd
     ;;
 esac

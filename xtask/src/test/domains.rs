@@ -1,0 +1,246 @@
+//! Guests: the matrix {Debian's Xen 4.17, Oxen} x {Debian's `xl`, `ox`}, and heavier scenarios on one
+//! of its cells. What happens in dom0 is a shell script of the scenario's name beside this file.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::boots::{DMESG, succeeded};
+use super::report::Report;
+use crate::initramfs;
+use crate::paths;
+use crate::qemu::Machine;
+use crate::run::{self, Hypervisor, Parts};
+use crate::serial::Event;
+use crate::toolstack::Toolstack;
+
+/// Options of the part `domains`.
+#[derive(clap::Args, Clone)]
+pub struct Options {
+    /// What the guests go through
+    #[arg(long, value_enum, default_value = "matrix")]
+    scenario: Scenario,
+    /// Whose tools: of the matrix only their cells, of other scenarios instead of `ox`
+    #[arg(long, value_enum)]
+    toolstack: Option<Toolstack>,
+    /// Rounds of a scenario, or guests of `eight`
+    #[arg(long, value_name = "NUMBER")]
+    count: Option<u32>,
+    /// MiB that each guest of `eight` writes to its disk
+    #[arg(long, value_name = "MIB", default_value_t = 128)]
+    mib: u32,
+    /// Writes docs/matrix.md from what the matrix found
+    #[arg(long)]
+    write_docs: bool,
+    /// Shows what scripts in dom0 say
+    #[arg(long)]
+    show: bool,
+}
+
+/// What the guests go through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Scenario {
+    /// One guest, from its making to its end, in every cell
+    Matrix,
+    /// Eight guests at once, with disks and cards at work, CPUs and memory changed
+    Eight,
+    /// A guest made and destroyed 200 times, tools killed
+    Churn,
+    /// A busy guest saved and restored 50 times, damaged files
+    Save,
+}
+
+impl Scenario {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Matrix => "matrix",
+            Self::Eight => "eight",
+            Self::Churn => "churn",
+            Self::Save => "save",
+        }
+    }
+
+    fn script(self) -> &'static str {
+        match self {
+            Self::Matrix => include_str!("domains/matrix.sh"),
+            Self::Eight => include_str!("domains/eight.sh"),
+            Self::Churn => include_str!("domains/churn.sh"),
+            Self::Save => include_str!("domains/save.sh"),
+        }
+    }
+
+    /// Rounds or guests, when none are asked for.
+    fn count(self) -> u32 {
+        match self {
+            Self::Matrix => 1,
+            Self::Eight => 8,
+            Self::Churn => 200,
+            Self::Save => 50,
+        }
+    }
+
+    /// Longest time its machine may take.
+    fn timeout(self, count: u32) -> Duration {
+        Duration::from_secs(600 + 300 * u64::from(count))
+    }
+}
+
+/// A cell of the matrix.
+type Cell = (Hypervisor, Toolstack);
+
+/// The cells, in the table's order.
+const CELLS: [Cell; 4] = [
+    (Hypervisor::Xen, Toolstack::Xl),
+    (Hypervisor::Xen, Toolstack::Ox),
+    (Hypervisor::Oxen, Toolstack::Xl),
+    (Hypervisor::Oxen, Toolstack::Ox),
+];
+
+/// dom0's memory. The machine has three times as much.
+const DOM0_MEMORY: &str = "dom0_mem=1G,max:1G";
+
+pub fn run(report: &mut Report, on: Option<Hypervisor>, options: &Options) {
+    match options.scenario {
+        Scenario::Matrix => matrix(report, on, options),
+        scenario => {
+            let cell = (
+                on.unwrap_or_default(),
+                options.toolstack.unwrap_or(Toolstack::Ox),
+            );
+            let name = format!("{}: {}", scenario.name(), shown(cell));
+            report.test(&name, || play(cell, scenario, options));
+        }
+    }
+}
+
+fn matrix(report: &mut Report, on: Option<Hypervisor>, options: &Options) {
+    let asked = |cell: &Cell| {
+        on.is_none_or(|on| on == cell.0) && options.toolstack.is_none_or(|tools| tools == cell.1)
+    };
+    let mut verdicts = Vec::new();
+    for cell in CELLS.into_iter().filter(asked) {
+        let mut verdict = None;
+        report.test(&format!("a guest by {}", shown(cell)), || {
+            let start = Instant::now();
+            play(cell, Scenario::Matrix, options)?;
+            verdict = Some(start.elapsed());
+            Ok(())
+        });
+        verdicts.push(verdict);
+    }
+    if options.write_docs {
+        report.test("docs/matrix.md", || {
+            ensure!(
+                verdicts.len() == CELLS.len(),
+                "not every cell was asked for"
+            );
+            let file = paths::root().join("docs/matrix.md");
+            initramfs::write(&file, document(&verdicts).as_bytes()).map(drop)
+        });
+    }
+}
+
+fn shown((hypervisor, toolstack): Cell) -> String {
+    format!("{} on {}", toolstack.name(), hypervisor.name())
+}
+
+/// The text of `docs/matrix.md`, from the time each cell took, if it passed.
+fn document(verdicts: &[Option<Duration>]) -> String {
+    let mut text = String::from(MATRIX_HEAD);
+    for hypervisor in [Hypervisor::Xen, Hypervisor::Oxen] {
+        let _ = write!(text, "| {} |", hypervisor.name());
+        for ((on, _), took) in CELLS.iter().zip(verdicts) {
+            if *on == hypervisor {
+                let _ = match took {
+                    Some(took) => write!(text, " works ({:.0} s) |", took.as_secs_f64()),
+                    None => write!(text, " fails |"),
+                };
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+const MATRIX_HEAD: &str = "\
+# Whose tools on whose hypervisor
+
+Written by `cargo xtask test domains --write-docs`. In each cell a machine is booted, and its dom0
+creates a Linux guest from Debian's kernel with a console, a disk and a network card. The guest
+writes its disk and reads it back, dom0 compares; they ping each other; 8 MiB go over TCP and back,
+every byte checked; it is paused, goes on, is asked to shut down, and leaves nothing: free memory,
+dom0's event channels and the store are as before. The seconds are those of the whole machine in
+emulation, from power-on to power-off.
+
+| | Debian's `xl` 4.17 | `ox` |
+|---|---|---|
+";
+
+/// Boots a machine with the cell's hypervisor and toolstack, and plays a scenario in its dom0.
+///
+/// # Errors
+/// When it fails, with what it said.
+fn play(cell: Cell, scenario: Scenario, options: &Options) -> Result<()> {
+    let (hypervisor, toolstack) = cell;
+    let on_oxen = hypervisor == Hypervisor::Oxen;
+    let parts = Parts {
+        hypervisor,
+        toolstack,
+        hv_append: if on_oxen {
+            format!("{DOM0_MEMORY} frame_check")
+        } else {
+            DOM0_MEMORY.into()
+        },
+        ..Parts::default()
+    };
+    let machine = Machine {
+        memory: "3G".into(),
+        direct: true,
+        ..Machine::default()
+    };
+    let count = options.count.unwrap_or(scenario.count());
+    let script = format!(
+        "count={count} mib={}\n{}\n{}\n{DMESG}",
+        options.mib,
+        include_str!("domains/ground.sh"),
+        scenario.script()
+    );
+    let log = format!(
+        "test-domains-{}-{}",
+        scenario.name(),
+        shown(cell).replace(' ', "-")
+    );
+    let outcome = run::headless(
+        &parts,
+        &machine,
+        Some(script.as_bytes()),
+        scenario.timeout(count),
+        &log,
+        |event| match event {
+            Event::Script(line) if options.show => println!("      | {line}"),
+            Event::Script(_) | Event::Console(_) => {}
+        },
+    )?;
+    succeeded(&outcome)?;
+    let consistent = |line: &String| line.contains("frame table: consistent");
+    ensure!(
+        !on_oxen || outcome.console.iter().any(consistent),
+        "the frame table was not found consistent ({})",
+        paths::shown(&outcome.log)
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_matrix_has_a_cell_for_each_pair() {
+        let took = Some(Duration::from_secs(61));
+        let text = document(&[took, None, took, None]);
+        let rows = "| Xen | works (61 s) | fails |\n| Oxen | works (61 s) | fails |\n";
+        assert!(text.ends_with(rows));
+    }
+}
