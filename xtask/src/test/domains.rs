@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::boots::{DMESG, succeeded};
 use super::report::Report;
@@ -222,6 +222,14 @@ fn play(cell: Cell, scenario: Scenario, options: &Options) -> Result<()> {
             Event::Script(_) | Event::Console(_) => {}
         },
     )?;
+    // A step that failed says so; what it said before is in the log.
+    if let Some(line) = outcome
+        .script
+        .iter()
+        .find(|line| line.starts_with("failed: "))
+    {
+        bail!("{line} ({})", paths::shown(&outcome.log));
+    }
     succeeded(&outcome)?;
     let consistent = |line: &String| line.contains("frame table: consistent");
     ensure!(

@@ -1,5 +1,7 @@
 # What every scenario starts with.
 . /lib/guests.sh
+# Messages of the kernel must not cut lines in two.
+dmesg -n 1
 step() {
     echo "step: $*"
 }
