@@ -97,7 +97,8 @@ gone() {
 kept() {
     dom0-load memory | grep -v ram
     echo "ports $(lsevtchn 0 | wc -l)"
-    echo "nodes $(xenstore-ls | wc -l)"
+    xenstore-ls -f | sed 's/ = .*//' >/run/nodes
+    echo "nodes $(wc -l </run/nodes)"
     echo "domains $($tool list | tail -n +2 | wc -l)"
 }
 
@@ -110,6 +111,7 @@ same() {
         if [ $tries -le 0 ]; then
             echo "before:" $1
             echo "after: " $(kept)
+            cat /run/nodes
             return 1
         fi
         usleep 200000

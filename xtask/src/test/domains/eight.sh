@@ -48,4 +48,6 @@ done
 for number in $(seq "$count"); do
     gone "g$number" 300 || failed "g$number did not end"
 done
-same "$before" || failed "something is left"
+# Tables of dom0 that grew for so many guests stay as large, so memory is not compared here.
+[ "$(kept | grep -v -e free -e nodes)" = "$(echo "$before" | grep -v -e free -e nodes)" ] ||
+    failed "something is left"

@@ -1,5 +1,12 @@
 # $count times: a busy guest is saved and restored, and goes on as if nothing had been. Then damaged
 # files are tried.
+step "once without counting, for what is made once and stays"
+spawn g1 || failed "create"
+await g1 "$READY" 300 || failed "the guest's init"
+$tool destroy g1 || failed "destroy"
+gone g1 || failed "g1 is still there"
+before=$(kept)
+
 step "a busy guest"
 spawn g1 || failed "create"
 await g1 "$READY" 300 || failed "the guest's init"
