@@ -10,6 +10,7 @@ mod memory;
 mod net;
 mod random;
 mod sys;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -18,7 +19,8 @@ const USAGE: &str = "usage: dom0-load bench
        dom0-load load SECONDS [MEMORY-PERCENT]
        dom0-load disk DEVICE MIB
        dom0-load tcp ADDRESS:PORT MIB
-       dom0-load serve ADDRESS:PORT";
+       dom0-load serve ADDRESS:PORT
+       dom0-load await FILE TEXT SECONDS";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         ["disk", device, mib] => number(mib).and_then(|mib| disk::run(device, mib)),
         ["tcp", address, mib] => number(mib).and_then(|mib| net::run(address, mib)),
         ["serve", address] => net::serve(address),
+        ["await", file, text, seconds] => number(seconds).and_then(|s| wait::run(file, text, s)),
         // Roles of `bench` and `load`, started by themselves.
         ["exit", code] => {
             return number(code).map_or(ExitCode::FAILURE, |code| ExitCode::from(code as u8));

@@ -56,17 +56,10 @@ console() {
 
 # await NAME TEXT [SECONDS]: waits for a line of the guest's console.
 await() {
-    local log tries=$((${3:-120} * 5))
-    log=$(console "$1")
-    until grep -qsF -- "$2" "$log"; do
-        tries=$((tries - 1))
-        if [ $tries -le 0 ]; then
-            echo "$1: no \"$2\" in ${3:-120} s; its console ends so:"
-            tail -n 20 "$log"
-            return 1
-        fi
-        usleep 200000
-    done
+    dom0-load await "$(console "$1")" "$2" "${3:-120}" || {
+        tail -n 20 "$(console "$1")"
+        return 1
+    }
 }
 
 # shell NAME COMMAND... [SECONDS in $seconds]: runs a command in a guest, shows what it says, and
