@@ -84,6 +84,9 @@ pub fn toolstack() -> Result<[PathBuf; 2]> {
     Ok(["ox", "oxd"].map(|name| folder.join(name)))
 }
 
+/// What dom0's programs run on.
+const DOM0_TARGET: &str = "x86_64-unknown-linux-gnu";
+
 /// Compiles a package for dom0's initramfs, which holds no libraries; returns the folder of its
 /// programs.
 fn linked_statically(package: &str) -> Result<PathBuf> {
@@ -101,11 +104,13 @@ fn linked_statically(package: &str) -> Result<PathBuf> {
         ])
         .arg("--target-dir")
         .arg(&target)
+        // Named, so that the flags below are not for macros, which are loaded by the compiler.
+        .args(["--target", DOM0_TARGET])
         .args(["--config", "profile.release.strip=true"])
         .env(
             "RUSTFLAGS",
             "-C target-feature=+crt-static -C relocation-model=static",
         );
     process::run(&mut cargo)?;
-    Ok(target.join("release"))
+    Ok(target.join(DOM0_TARGET).join("release"))
 }

@@ -2,7 +2,16 @@
 
 use std::process::ExitCode;
 
+use clap::Parser;
+use dom0_tools::domain::oxd;
+
 fn main() -> ExitCode {
-    eprintln!("oxd: serves nothing yet");
-    ExitCode::from(2)
+    let arguments = oxd::Arguments::parse();
+    match oxd::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("oxd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

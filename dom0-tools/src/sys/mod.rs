@@ -7,6 +7,8 @@
 //! | [`GntDev`] | `/dev/xen/gntdev` | mappings of granted pages |
 //! | [`XenbusBackend`] | `/dev/xen/xenbus_backend` | the kernel's own xenstore ring |
 //!
+//! Beside them, without a fake: [`LoopDevice`] and [`NetControl`], ordinary parts of Linux.
+//!
 //! This room holds all `unsafe` of the toolstack. Memory that another domain can write is never a
 //! reference: [`SharedPages`] copies it in and out. What a hypercall reads and writes lies in one
 //! [`Buffer`], lent to the call.
@@ -16,7 +18,9 @@ mod evtchn;
 pub mod fake;
 mod gntdev;
 mod ids;
+mod loop_device;
 mod memory;
+mod net_device;
 mod privcmd;
 mod shared;
 mod xenbus;
@@ -25,6 +29,8 @@ pub use buffer::{Buffer, Slot};
 pub use evtchn::{Evtchn, LinuxEvtchn};
 pub use gntdev::{GntDev, LinuxGntDev};
 pub use ids::{DomId, GrantRef, Mfn, Pfn, Port, Vcpu};
+pub use loop_device::LoopDevice;
+pub use net_device::NetControl;
 pub use privcmd::{Foreign, LinuxPrivcmd, Privcmd, Resource};
 pub use shared::{Access, SharedPages};
 pub use xenbus::{LinuxXenbusBackend, XenbusBackend};

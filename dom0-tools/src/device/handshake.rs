@@ -1,0 +1,125 @@
+//! Waiting for backends, and their orderly end.
+//!
+//! ```text
+//! attach:  nodes written (1,1) ─► backend 2 ─► hot-plug ─► hotplug-status connected
+//!          ─► guest 3 or 4 ─► backend 4 (nobody waits for the guest)
+//! detach:  backend online=0, state=5 ─► guest 5, 6 ─► backend 6 ─► nodes removed
+//! forced:  backend online=0, state=5, frontend removed ─► backend 6 ─► nodes removed
+//! ```
+
+use std::time::Duration;
+
+use super::nodes::{Device, Node, Nodes, State, StoreFailure, state};
+
+/// How long a backend in dom0's kernel may take to appear.
+pub const BACKEND_LIMIT: Duration = Duration::from_secs(40);
+
+/// How long a guest may take to let go of a device. Xen's toolstack waits as long.
+pub const DETACH_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a device did not come or go.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// xenstore.
+    #[error(transparent)]
+    Store(#[from] StoreFailure),
+    /// No backend driver took the device.
+    #[error(
+        "{device}: no backend in dom0 took it within {} s{reason}; is the module {module} loaded?",
+        BACKEND_LIMIT.as_secs()
+    )]
+    NoBackend {
+        /// Which.
+        device: Device,
+        /// What the backend wrote, if it did.
+        reason: String,
+        /// Which driver serves such devices.
+        module: &'static str,
+    },
+    /// The guest keeps it.
+    #[error(
+        "{device}: the guest did not let go of it within {} s; detach it with --force",
+        DETACH_LIMIT.as_secs()
+    )]
+    Kept {
+        /// Which.
+        device: Device,
+    },
+}
+
+/// Waits until the backend has seen the device (`InitWait`).
+///
+/// # Errors
+/// It does not come, or it refuses.
+pub fn await_backend(
+    store: &impl Nodes,
+    device: Device,
+    module: &'static str,
+) -> Result<(), HandshakeError> {
+    let backend = device.backend();
+    let reached = store.wait(&backend, BACKEND_LIMIT, |store| {
+        Ok(match state(store, &backend)? {
+            State::InitWait | State::Initialised | State::Connected => Some(true),
+            State::Closing | State::Closed => Some(false),
+            _ => None,
+        })
+    })?;
+    if reached == Some(true) {
+        return Ok(());
+    }
+    Err(HandshakeError::NoBackend {
+        device,
+        reason: backend_error(store, device)?,
+        module,
+    })
+}
+
+/// What the backend's driver said about its failure, as ` (text)`.
+fn backend_error(store: &impl Nodes, device: Device) -> Result<String, StoreFailure> {
+    let path = device.backend().replacen("/backend/", "/error/backend/", 1);
+    let text = store.read(&format!("{path}/error"))?;
+    Ok(text.map_or_else(String::new, |text| format!(" ({text})")))
+}
+
+/// Tells both halves to end and waits for the backend to have ended. Unless forced, the
+/// guest is given its time and may refuse by not answering.
+///
+/// # Errors
+/// The store's; [`HandshakeError::Kept`].
+pub fn close(store: &impl Nodes, device: Device, force: bool) -> Result<(), HandshakeError> {
+    let (front, back) = (device.frontend(), device.backend());
+    if state(store, &back)? == State::Unknown {
+        return Ok(());
+    }
+    store.update(&format!("{back}/online"), "0")?;
+    let ended = state(store, &back)? == State::Closed;
+    if !ended {
+        store.write(&[Node::new(
+            format!("{back}/state"),
+            State::Closing.to_string(),
+        )])?;
+    }
+    if force {
+        // Linux's backends end when their frontend's state is gone.
+        store.remove(&front)?;
+    }
+    let closed = store.wait(&back, DETACH_LIMIT, |store| {
+        Ok(matches!(state(store, &back)?, State::Closed | State::Unknown).then_some(()))
+    })?;
+    if closed.is_none() && !force {
+        // As before, as far as we can: the guest still uses it.
+        store.update(&format!("{back}/online"), "1")?;
+        return Err(HandshakeError::Kept { device });
+    }
+    Ok(())
+}
+
+/// Removes all three directories of a device.
+///
+/// # Errors
+/// The store's.
+pub fn forget(store: &impl Nodes, device: Device) -> Result<(), StoreFailure> {
+    store.remove(&device.frontend())?;
+    store.remove(&device.backend())?;
+    store.remove(&device.record())
+}

@@ -1,0 +1,316 @@
+//! What stands behind a disk: a block device, a file by a loop device, an image by `qemu-nbd`.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::config::{Access, Disk, DiskFormat};
+use crate::sys::LoopDevice;
+
+/// Key in the tools' copy of a disk whose value is the device that `qemu-nbd` serves.
+pub const NBD_KEY: &str = "oxen-nbd";
+
+/// Why a target cannot be a disk.
+#[derive(Debug, thiserror::Error)]
+pub enum BackingError {
+    /// The file.
+    #[error("disk {vdev}: {path}: {error}")]
+    Target {
+        /// Name of the disk.
+        vdev: String,
+        /// Its target.
+        path: String,
+        /// What is wrong with it.
+        error: io::Error,
+    },
+    /// Neither a file nor a block device.
+    #[error("disk {vdev}: {path} is neither a file nor a block device")]
+    NoDisk {
+        /// Name of the disk.
+        vdev: String,
+        /// Its target.
+        path: String,
+    },
+    /// Loop devices.
+    #[error("disk {vdev}: no loop device for {path}: {error}; is the module loop loaded?")]
+    Loop {
+        /// Name of the disk.
+        vdev: String,
+        /// Its target.
+        path: String,
+        /// The kernel's reason.
+        error: io::Error,
+    },
+    /// `qemu-nbd`.
+    #[error("disk {vdev}: format {format} needs qemu-nbd and the module nbd: {reason}")]
+    Nbd {
+        /// Name of the disk.
+        vdev: String,
+        /// Its format.
+        format: DiskFormat,
+        /// What is missing or failed.
+        reason: String,
+    },
+    /// Somebody writes to it.
+    #[error("disk {vdev}: {path} is in use by {user}; two that write destroy it")]
+    InUse {
+        /// Name of the disk.
+        vdev: String,
+        /// Its target.
+        path: String,
+        /// By whom.
+        user: String,
+    },
+    /// Needs a target.
+    #[error("disk {0} has no target")]
+    NoTarget(String),
+    /// A format nobody reads.
+    #[error("disk {vdev}: format {format} is not supported; convert it with qemu-img")]
+    Format {
+        /// Name of the disk.
+        vdev: String,
+        /// Its format.
+        format: DiskFormat,
+    },
+}
+
+/// What a file or device is, whatever name it is reached by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// A file: file system and inode.
+    File(u64, u64),
+    /// A block device: its number.
+    Device(u64),
+}
+
+impl Identity {
+    /// Of a path; `None` if there is nothing a disk could be.
+    pub fn of(path: &Path) -> Option<Self> {
+        let meta = path.metadata().ok()?;
+        if meta.file_type().is_block_device() {
+            Some(Self::Device(meta.rdev()))
+        } else if meta.is_file() {
+            Some(Self::File(meta.dev(), meta.ino()))
+        } else {
+            None
+        }
+    }
+}
+
+/// A block device of dom0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockDevice {
+    path: PathBuf,
+    number: u64,
+}
+
+impl BlockDevice {
+    fn at(path: PathBuf) -> io::Result<Self> {
+        let number = path.metadata()?.rdev();
+        Ok(Self { path, number })
+    }
+
+    /// Its node.
+    pub fn path(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Its major number.
+    pub fn major(&self) -> u32 {
+        libc::major(self.number)
+    }
+
+    /// Its minor number.
+    pub fn minor(&self) -> u32 {
+        libc::minor(self.number)
+    }
+}
+
+/// What stands behind a disk, for as long as this is held or the backend uses it.
+#[derive(Debug, Default)]
+pub struct Backing {
+    device: Option<BlockDevice>,
+    identity: Option<Identity>,
+    nbd: Option<Nbd>,
+    // Held for its `Drop`.
+    _loop: Option<LoopDevice>,
+}
+
+/// An image served by `qemu-nbd`. It outlives this process, and is named in the store for
+/// whoever ends it; dropped before that, it ends.
+#[derive(Debug)]
+struct Nbd {
+    device: String,
+    keep: bool,
+}
+
+impl Drop for Nbd {
+    fn drop(&mut self) {
+        if !self.keep {
+            release_nbd(&self.device);
+        }
+    }
+}
+
+impl Backing {
+    /// Nothing: an empty drive, or a script's affair.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Opens the target of a disk.
+    ///
+    /// # Errors
+    /// See [`BackingError`].
+    pub fn open(disk: &Disk) -> Result<Self, BackingError> {
+        let vdev = disk.vdev.to_string();
+        if disk.format == DiskFormat::Empty {
+            return Ok(Self::none());
+        }
+        let Some(target) = &disk.target else {
+            return if disk.cdrom {
+                Ok(Self::none())
+            } else {
+                Err(BackingError::NoTarget(vdev))
+            };
+        };
+        let path = Path::new(target);
+        let writable = disk.access == Access::ReadWrite;
+        let wrong = |error| BackingError::Target {
+            vdev: vdev.clone(),
+            path: target.clone(),
+            error,
+        };
+        let meta = path.metadata().map_err(wrong)?;
+        let identity = Identity::of(path).ok_or_else(|| BackingError::NoDisk {
+            vdev: vdev.clone(),
+            path: target.clone(),
+        })?;
+        let mut backing = Self {
+            identity: Some(identity),
+            ..Self::none()
+        };
+        match disk.format {
+            DiskFormat::Raw if meta.file_type().is_block_device() => {
+                // Refused here rather than by the backend's silence.
+                open(path, writable).map_err(wrong)?;
+                backing.device = Some(BlockDevice::at(path.to_owned()).map_err(wrong)?);
+            }
+            DiskFormat::Raw => {
+                let file = open(path, writable).map_err(wrong)?;
+                let made = LoopDevice::attach(&file, path, writable).and_then(|device| {
+                    backing.device = Some(BlockDevice::at(device.path())?);
+                    Ok(device)
+                });
+                backing._loop = Some(made.map_err(|error| BackingError::Loop {
+                    vdev: vdev.clone(),
+                    path: target.clone(),
+                    error,
+                })?);
+            }
+            DiskFormat::Qcow | DiskFormat::Qcow2 | DiskFormat::Vhd => {
+                open(path, writable).map_err(wrong)?;
+                let nbd =
+                    start_nbd(path, disk.format, writable).map_err(|reason| BackingError::Nbd {
+                        vdev: vdev.clone(),
+                        format: disk.format,
+                        reason,
+                    })?;
+                backing.device = Some(BlockDevice::at(nbd.device.clone().into()).map_err(wrong)?);
+                backing.nbd = Some(nbd);
+            }
+            DiskFormat::Qed | DiskFormat::Empty => {
+                return Err(BackingError::Format {
+                    vdev,
+                    format: disk.format,
+                });
+            }
+        }
+        Ok(backing)
+    }
+
+    /// The device for the backend; none for an empty drive.
+    pub const fn device(&self) -> Option<&BlockDevice> {
+        self.device.as_ref()
+    }
+
+    /// What the target is.
+    pub const fn identity(&self) -> Option<Identity> {
+        self.identity
+    }
+
+    /// The device that `qemu-nbd` serves, if it does.
+    pub fn nbd(&self) -> Option<&str> {
+        self.nbd.as_ref().map(|nbd| nbd.device.as_str())
+    }
+
+    /// From now on the store's record of the disk answers for its end.
+    pub fn recorded(&mut self) {
+        if let Some(nbd) = &mut self.nbd {
+            nbd.keep = true;
+        }
+    }
+}
+
+fn open(path: &Path, writable: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(writable).open(path)
+}
+
+/// `qemu-nbd`'s word for a format.
+const fn nbd_format(format: DiskFormat) -> &'static str {
+    match format {
+        DiskFormat::Vhd => "vpc",
+        other => other.word(),
+    }
+}
+
+fn start_nbd(path: &Path, format: DiskFormat, writable: bool) -> Result<Nbd, String> {
+    if !Path::new("/sys/block/nbd0").exists() {
+        return Err("there is no /dev/nbd0 (modprobe nbd)".into());
+    }
+    let mut reason = "all of /dev/nbd* are in use".to_owned();
+    for number in 0.. {
+        let block = format!("/sys/block/nbd{number}");
+        if !Path::new(&block).exists() {
+            break;
+        }
+        if Path::new(&format!("{block}/pid")).exists() {
+            continue;
+        }
+        let device = format!("/dev/nbd{number}");
+        let mut command = Command::new("qemu-nbd");
+        command
+            .args(["--fork", "--cache=none", "--aio=threads"])
+            .arg(format!("--format={}", nbd_format(format)))
+            .arg(format!("--connect={device}"))
+            .stdin(Stdio::null());
+        if !writable {
+            command.arg("--read-only");
+        }
+        let output = command.arg("--").arg(path).output();
+        match output {
+            Ok(output) if output.status.success() => {
+                return Ok(Nbd {
+                    device,
+                    keep: false,
+                });
+            }
+            Ok(output) => reason = String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Err(error) => return Err(format!("qemu-nbd: {error} (package qemu-utils)")),
+        }
+    }
+    Err(reason)
+}
+
+/// Ends what `qemu-nbd` serves at a device.
+pub fn release_nbd(device: &str) {
+    let ended = Command::new("qemu-nbd")
+        .arg(format!("--disconnect={device}"))
+        .stdin(Stdio::null())
+        .output();
+    if let Err(error) = ended {
+        tracing::warn!(device, %error, "qemu-nbd could not be told to end");
+    }
+}

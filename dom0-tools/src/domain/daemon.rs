@@ -1,0 +1,282 @@
+//! What all of `oxd`'s threads share, and what concerns more than one domain: creation, names,
+//! recovery, and the watch for domains that end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::create;
+use super::events::Events;
+use super::link::Link;
+use super::machine::{Machine, StepError};
+use super::persist::{Known, Persist};
+use super::protocol::{DomainEventKind, Failure, FailureCode};
+use super::registry::Registry;
+use super::worker::{self, Task};
+use crate::config::{DomainConfig, DomainName, Uuid};
+use crate::ctl::{DomainInfo, Xen};
+use crate::device::console::service::Consoles;
+use crate::device::nodes::{Node, Nodes, StoreFailure, domain_path};
+use crate::sys::{DomId, GntDev};
+
+/// How long the watch for ended domains sleeps at most: what it might miss is seen then.
+const WATCH_LIMIT: Duration = Duration::from_secs(60);
+
+/// What all threads share.
+pub struct Daemon {
+    /// The hypervisor.
+    pub xen: Xen,
+    /// xenstore.
+    pub store: Link,
+    /// Who serves consoles; none if another daemon does.
+    pub consoles: Option<Consoles>,
+    /// Mappings of granted pages.
+    pub gntdev: Arc<dyn GntDev>,
+    /// What happened.
+    pub events: Events,
+    /// Who is there.
+    pub registry: Registry,
+    /// What is on disk.
+    pub persist: Persist,
+    /// Since when.
+    pub started: Instant,
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon").finish_non_exhaustive()
+    }
+}
+
+impl Daemon {
+    /// A way to the machine.
+    pub fn machine(&self) -> Machine {
+        Machine {
+            xen: self.xen.clone(),
+            store: self.store.clone(),
+            consoles: self.consoles.clone(),
+            gntdev: Arc::clone(&self.gntdev),
+            backings: Default::default(),
+        }
+    }
+
+    /// Makes a domain and has it looked after.
+    ///
+    /// # Errors
+    /// The name is taken, the configuration wrong, a step failed; nothing is left then.
+    pub fn create(
+        self: &Arc<Self>,
+        mut config: DomainConfig,
+        paused: bool,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<DomId, Failure> {
+        let uuid = match config.uuid {
+            Some(uuid) => uuid,
+            None => random_uuid()?,
+        };
+        create::complete(&mut config, uuid);
+        let machine = self.machine();
+        self.check_name(&machine.store, &config.name)?;
+        let reserved = self
+            .registry
+            .reserve(&config.name, uuid)
+            .map_err(|text| Failure::new(FailureCode::InUse, text))?;
+        let disk = |error: std::io::Error| {
+            let text = format!("{}: {error}", super::persist::FOLDER);
+            Failure::new(FailureCode::Failed, text)
+        };
+        self.persist.begin(uuid, &config).map_err(disk)?;
+        // Paused until it is known to everybody: what it does can then be seen.
+        let how = worker::how(uuid, true, progress);
+        let domain = match create::create(&machine, &machine.store, &config, how) {
+            Ok(domain) => domain,
+            Err(error) => {
+                self.persist.forget(uuid);
+                return Err(error.into());
+            }
+        };
+        let name = config.name.to_string();
+        let begun = self.persist.finish(uuid).map_err(disk).and_then(|()| {
+            self.events.tell(domain, &name, DomainEventKind::Created);
+            worker::start(self, machine, domain, config)
+                .map_err(|error| Failure::new(FailureCode::Failed, error.to_string()))
+        });
+        drop(reserved);
+        let unpaused = begun.and_then(|_| {
+            if paused {
+                Ok(())
+            } else {
+                Ok(self.xen.unpause(domain)?)
+            }
+        });
+        if let Err(failure) = unpaused {
+            self.drop_domain(domain);
+            self.persist.forget(uuid);
+            return Err(failure);
+        }
+        Ok(domain)
+    }
+
+    /// Refuses a name that a domain has, whoever made that.
+    ///
+    /// # Errors
+    /// [`FailureCode::InUse`]; the store's.
+    pub fn check_name(&self, store: &impl Nodes, name: &str) -> Result<(), Failure> {
+        if let Some(entry) = self.registry.named(name) {
+            return Err(taken(name, entry.domain));
+        }
+        for info in self.xen.domains()? {
+            let path = format!("{}/name", domain_path(info.domain));
+            if store.read(&path)?.as_deref() == Some(name) {
+                return Err(taken(name, info.domain));
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys a domain that nobody looks after, and all that belongs to it.
+    fn drop_domain(&self, domain: DomId) {
+        self.registry.remove(domain);
+        if let Err(error) = self.xen.destroy(domain)
+            && !error.is_no_domain()
+        {
+            tracing::error!(domain = domain.0, %error, "not destroyed");
+        }
+        self.machine().clean(domain);
+    }
+
+    /// Takes over what a former daemon left: adopts its domains, destroys those that it had
+    /// not completed, and removes what belongs to none.
+    ///
+    /// # Errors
+    /// The hypervisor or xenstore does not answer. What fails for one domain is told and does
+    /// not stop the rest.
+    pub fn recover(self: &Arc<Self>) -> Result<(), StepError> {
+        let domains: Vec<DomainInfo> = self
+            .xen
+            .domains()?
+            .into_iter()
+            .filter(|info| info.domain != DomId::DOM0)
+            .collect();
+        let mut living = Vec::new();
+        for info in &domains {
+            let uuid = Uuid(info.handle);
+            match self.persist.known(uuid) {
+                Known::Making => {
+                    tracing::warn!(domain = info.domain.0, "was not complete: destroyed");
+                    self.drop_domain(info.domain);
+                }
+                Known::Complete(config) if !info.dying => {
+                    living.push(uuid);
+                    if let Err(error) = self.adopt(info.domain, *config) {
+                        tracing::error!(domain = info.domain.0, %error, "not adopted");
+                    }
+                }
+                Known::Complete(_) => self.drop_domain(info.domain),
+                Known::Nothing => self.serve_stranger(info.domain),
+            }
+        }
+        self.persist.retain(&living);
+        self.sweep(&domains)
+    }
+
+    fn adopt(self: &Arc<Self>, domain: DomId, config: DomainConfig) -> Result<(), StepError> {
+        let machine = self.machine();
+        // The store is newer: a rename may have come between the two.
+        let path = format!("{}/name", domain_path(domain));
+        let name = machine.store.read(&path)?;
+        if name.as_deref() != Some(&*config.name) {
+            machine.store.write(&[Node::new(path, &*config.name)])?;
+        }
+        if let Err(error) = machine.serve_console(domain, &config.name) {
+            tracing::warn!(domain = domain.0, %error, "console");
+        }
+        let name = config.name.to_string();
+        self.events.tell(domain, &name, DomainEventKind::Adopted);
+        worker::start(self, machine, domain, config)
+            .map_err(|error| StepError::Thread { domain, error })?;
+        Ok(())
+    }
+
+    /// Another toolstack's domain: it gets its console, and is left alone.
+    fn serve_stranger(&self, domain: DomId) {
+        let path = format!("{}/name", domain_path(domain));
+        let name = self.store.read(&path).ok().flatten().unwrap_or_default();
+        let Ok(name) = name.parse::<DomainName>() else {
+            return;
+        };
+        if let Err(error) = self.machine().serve_console(domain, &name) {
+            tracing::info!(domain = domain.0, %error, "another toolstack's domain has no console");
+        }
+    }
+
+    /// Removes nodes and devices of domains that are none.
+    fn sweep(&self, domains: &[DomainInfo]) -> Result<(), StepError> {
+        let machine = self.machine();
+        let mut numbers = machine.store.list("/local/domain")?;
+        numbers.extend(machine.store.list("/libxl")?);
+        numbers.sort_unstable();
+        numbers.dedup();
+        for number in numbers {
+            let Some(domain) = number.parse().ok().map(DomId) else {
+                continue;
+            };
+            let there = domain == DomId::DOM0 || domains.iter().any(|info| info.domain == domain);
+            if !there {
+                tracing::info!(domain = domain.0, "nodes of a domain that is no more");
+                machine.clean(domain);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells each domain's thread when something may have happened to it. Returns only when
+    /// xenstore is no more.
+    pub fn watch(&self) -> StoreFailure {
+        loop {
+            let woken = self.store.wait("@releaseDomain", WATCH_LIMIT, |_| {
+                self.look();
+                Ok(None::<()>)
+            });
+            if let Err(error) = woken {
+                return error;
+            }
+        }
+    }
+
+    fn look(&self) {
+        let domains = match self.xen.domains() {
+            Ok(domains) => domains,
+            Err(error) => {
+                tracing::warn!(%error, "domains cannot be listed");
+                return;
+            }
+        };
+        for entry in self.registry.all() {
+            let info = domains.iter().find(|info| info.domain == entry.domain);
+            if info.is_none_or(|info| info.dying || info.shutdown.is_some()) {
+                // If its queue is full it looks anyway.
+                let _ = entry.give(Task::Look);
+            }
+        }
+    }
+}
+
+fn taken(name: &str, domain: DomId) -> Failure {
+    Failure::new(
+        FailureCode::InUse,
+        format!("the name {name} belongs to domain {domain}: choose another, or destroy that one"),
+    )
+}
+
+/// A random UUID.
+pub fn random_uuid() -> Result<Uuid, Failure> {
+    let mut bytes = [0; 16];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let got =
+            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+                .map_err(|error| Failure::new(FailureCode::Failed, error.to_string()))?;
+        filled += got;
+    }
+    Ok(Uuid::from_random(bytes))
+}

@@ -1,0 +1,173 @@
+//! What is kept on disk about domains, so that a new daemon knows what the old one did.
+//!
+//! ```text
+//! FOLDER/making/UUID         a domain of this UUID is being made, and is not complete
+//! FOLDER/domains/UUID.toml   the configuration of one that is complete
+//! ```
+//!
+//! The first is written before the hypervisor is asked for the domain and becomes the second
+//! by renaming, so that at any moment a domain found running is one or the other, or somebody
+//! else's.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::{DomainConfig, Uuid};
+
+/// Where it is.
+pub const FOLDER: &str = "/var/lib/oxen";
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct Persist {
+    folder: PathBuf,
+}
+
+/// What is known about a domain of a UUID.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Known {
+    /// Nothing: it is somebody else's.
+    Nothing,
+    /// It was not complete.
+    Making,
+    /// It was.
+    Complete(Box<DomainConfig>),
+}
+
+impl Persist {
+    /// Below this folder, which is made if need be.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        for part in ["making", "domains"] {
+            std::fs::create_dir_all(folder.join(part))?;
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
+    }
+
+    fn making(&self, uuid: Uuid) -> PathBuf {
+        self.folder.join("making").join(uuid.to_string())
+    }
+
+    fn complete(&self, uuid: Uuid) -> PathBuf {
+        self.folder.join("domains").join(format!("{uuid}.toml"))
+    }
+
+    /// A domain of this configuration is going to be made.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn begin(&self, uuid: Uuid, config: &DomainConfig) -> io::Result<()> {
+        write(&self.making(uuid), &config.to_toml())
+    }
+
+    /// It is complete.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn finish(&self, uuid: Uuid) -> io::Result<()> {
+        std::fs::rename(self.making(uuid), self.complete(uuid))
+    }
+
+    /// A complete domain has another configuration: the old one or the new one is there at
+    /// any moment.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn change(&self, uuid: Uuid, config: &DomainConfig) -> io::Result<()> {
+        let new = self.complete(uuid).with_extension("new");
+        write(&new, &config.to_toml())?;
+        std::fs::rename(new, self.complete(uuid))
+    }
+
+    /// There is no such domain any more.
+    pub fn forget(&self, uuid: Uuid) {
+        for path in [self.making(uuid), self.complete(uuid)] {
+            if let Err(error) = std::fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "not removed");
+            }
+        }
+    }
+
+    /// What is known about a UUID.
+    pub fn known(&self, uuid: Uuid) -> Known {
+        if let Ok(text) = std::fs::read_to_string(self.complete(uuid)) {
+            let file = self.complete(uuid).display().to_string();
+            match DomainConfig::from_toml(&text, &file) {
+                Ok(config) => return Known::Complete(Box::new(config)),
+                Err(error) => tracing::error!(%error, "configuration of a running domain"),
+            }
+        }
+        if self.making(uuid).exists() {
+            Known::Making
+        } else {
+            Known::Nothing
+        }
+    }
+
+    /// Forgets all UUIDs but those of `living`.
+    pub fn retain(&self, living: &[Uuid]) {
+        for part in ["making", "domains"] {
+            let Ok(entries) = std::fs::read_dir(self.folder.join(part)) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                let uuid = path
+                    .file_stem()
+                    .and_then(|stem| stem.to_str()?.parse::<Uuid>().ok());
+                if !uuid.is_some_and(|uuid| living.contains(&uuid)) {
+                    let _ = std::fs::remove_file(path);
+                }
+            }
+        }
+    }
+}
+
+/// Writes a file that is on disk when this returns.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut file: File = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_half_made_or_complete_or_unknown() {
+        let folder = tempfile::tempdir().unwrap();
+        let persist = Persist::open(folder.path()).unwrap();
+        let text = "name = \"web\"\nkernel = \"/k\"\nmemory = \"64M\"\n";
+        let mut config = DomainConfig::from_toml(text, "test").unwrap();
+        let (uuid, other) = (Uuid([1; 16]), Uuid([2; 16]));
+        assert_eq!(persist.known(uuid), Known::Nothing);
+        persist.begin(uuid, &config).unwrap();
+        assert_eq!(persist.known(uuid), Known::Making);
+        persist.finish(uuid).unwrap();
+        assert_eq!(
+            persist.known(uuid),
+            Known::Complete(Box::new(config.clone()))
+        );
+        config.cmdline = "x".into();
+        persist.change(uuid, &config).unwrap();
+        assert_eq!(persist.known(uuid), Known::Complete(Box::new(config)));
+        persist.retain(&[uuid, other]);
+        assert_ne!(persist.known(uuid), Known::Nothing);
+        persist.retain(&[other]);
+        assert_eq!(persist.known(uuid), Known::Nothing);
+    }
+}

@@ -1,0 +1,271 @@
+//! The socket on which `ox` asks.
+//!
+//! A thread for each connection, [`MOST_CONNECTIONS`] at most. It does itself what concerns no
+//! single domain or changes nothing; the rest it gives to the domain's thread and waits.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use super::control;
+use super::daemon::Daemon;
+use super::protocol::{
+    Answer, DomainEvent, DomainEventKind, Event, Failure, FailureCode, Request, Response, receive,
+    send,
+};
+use super::registry::NotTaken;
+use super::worker::Task;
+use crate::config::DomainConfig;
+use crate::sys::DomId;
+
+/// Connections at a time.
+pub const MOST_CONNECTIONS: usize = 64;
+
+/// How long a client may take to read or to send the rest of a message it has begun.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Listens on a socket that only root can reach.
+///
+/// # Errors
+/// The folder or the socket cannot be made.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    // The lock says that no other daemon listens: it is a dead one's.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves for ever.
+pub fn serve(daemon: &Arc<Daemon>, listener: &UnixListener) {
+    let open = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "connection");
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
+            }
+        };
+        if open.fetch_add(1, Ordering::Relaxed) >= MOST_CONNECTIONS {
+            open.fetch_sub(1, Ordering::Relaxed);
+            refuse(stream);
+            continue;
+        }
+        let (daemon, open) = (Arc::clone(daemon), Arc::clone(&open));
+        let spawned = std::thread::Builder::new()
+            .name("connection".into())
+            .spawn(move || {
+                if let Err(error) = (Connection { daemon, stream }).run() {
+                    tracing::debug!(%error, "connection ended");
+                }
+                open.fetch_sub(1, Ordering::Relaxed);
+            });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "no thread for a connection");
+        }
+    }
+}
+
+fn refuse(mut stream: UnixStream) {
+    let failure = Failure::new(
+        FailureCode::InUse,
+        format!("oxd serves {MOST_CONNECTIONS} connections already: try again"),
+    );
+    let _ = stream.set_write_timeout(Some(Duration::from_millis(100)));
+    let _ = send(&mut stream, &Answer::End(Err(failure)));
+}
+
+struct Connection {
+    daemon: Arc<Daemon>,
+    stream: UnixStream,
+}
+
+impl Connection {
+    fn run(mut self) -> Result<(), super::protocol::WireError> {
+        self.stream.set_write_timeout(Some(PATIENCE))?;
+        while let Some(request) = receive::<Request>(&mut self.stream)? {
+            tracing::debug!(?request, "request");
+            let result = self.answer(request);
+            send(&mut self.stream, &Answer::End(result))?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, request: Request) -> Result<Response, Failure> {
+        match request {
+            Request::Hello => Ok(Response::Hello {
+                version: env!("CARGO_PKG_VERSION").into(),
+                pid: std::process::id(),
+            }),
+            Request::Create { config, paused } => self.create(&config, paused),
+            Request::Shutdown { domain, how, wait } => {
+                let domain = DomId(domain);
+                self.known(domain)?;
+                let (_, ends) = self.daemon.events.listen();
+                let response = control::shutdown(&self.daemon.store, domain, how)?;
+                if wait {
+                    self.await_end(domain, &ends);
+                }
+                Ok(response)
+            }
+            Request::Events {
+                domain,
+                past,
+                follow,
+            } => self.events(domain, past, follow),
+            Request::Destroy { domain } => self.destroy(DomId(domain)),
+            Request::Rename { domain, .. }
+            | Request::VcpuSet { domain, .. }
+            | Request::MemSet { domain, .. }
+            | Request::MemMax { domain, .. }
+            | Request::BlockAttach { domain, .. }
+            | Request::BlockDetach { domain, .. }
+            | Request::NetworkAttach { domain, .. }
+            | Request::NetworkDetach { domain, .. }
+            | Request::Config { domain }
+            | Request::Save { domain, .. }
+            | Request::SnapshotCreate { domain, .. } => self.give(DomId(domain), request),
+            Request::Restore { .. }
+            | Request::SnapshotList { .. }
+            | Request::SnapshotRevert { .. }
+            | Request::SnapshotDelete { .. } => {
+                Err(Failure::new(FailureCode::Unsupported, "not supported yet"))
+            }
+        }
+    }
+
+    fn create(&mut self, config: &str, paused: bool) -> Result<Response, Failure> {
+        let config = DomainConfig::from_toml(config, "configuration")
+            .map_err(|error| Failure::new(FailureCode::BadConfig, error.to_string()))?;
+        let stream = &mut self.stream;
+        let mut progress = |what: &str| {
+            let event = Event::Progress {
+                what: what.into(),
+                done: 0,
+                of: 0,
+            };
+            // Who has gone away does not stop it.
+            let _ = send(stream, &Answer::Event(event));
+        };
+        let domain = self.daemon.create(config, paused, &mut progress)?;
+        Ok(Response::Created { domain: domain.0 })
+    }
+
+    fn known(&self, domain: DomId) -> Result<(), Failure> {
+        let info = self.daemon.xen.domain_info(domain)?;
+        if domain == DomId::DOM0 {
+            return Err(Failure::new(
+                FailureCode::Denied,
+                "domain 0 is the one this runs in: use `poweroff` or `reboot`",
+            ));
+        }
+        if info.dying {
+            return Err(Failure::new(
+                FailureCode::NotFound,
+                format!("domain {domain} is being destroyed"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Has the domain's thread do it.
+    fn give(&self, domain: DomId, request: Request) -> Result<Response, Failure> {
+        let Some(entry) = self.daemon.registry.get(domain) else {
+            self.known(domain)?;
+            return Err(Failure::new(
+                FailureCode::Unsupported,
+                format!("domain {domain} was made by another toolstack: use that one"),
+            ));
+        };
+        let (reply, answer) = sync_channel(1);
+        entry
+            .give(Task::Do(request, reply))
+            .map_err(|why| match why {
+                NotTaken::Busy => Failure::new(
+                    FailureCode::InUse,
+                    format!("domain {domain} is busy: try again"),
+                ),
+                NotTaken::Gone => gone(domain),
+            })?;
+        answer.recv().map_err(|_| gone(domain))?
+    }
+
+    /// Also of domains that another toolstack made: who asks for the end means it.
+    fn destroy(&self, domain: DomId) -> Result<Response, Failure> {
+        if self.daemon.registry.get(domain).is_some() {
+            return self.give(domain, Request::Destroy { domain: domain.0 });
+        }
+        self.known(domain)?;
+        let machine = self.daemon.machine();
+        machine.xen.destroy(domain)?;
+        machine.clean(domain);
+        machine.await_gone(domain)?;
+        self.daemon
+            .events
+            .tell(domain, "", DomainEventKind::Destroyed);
+        Ok(Response::Done)
+    }
+
+    fn await_end(&self, domain: DomId, events: &Receiver<DomainEvent>) {
+        let there = || self.daemon.xen.domain_info(domain).is_ok();
+        while there() {
+            match events.recv() {
+                Ok(event) if event.domain != domain.0 => {}
+                Ok(event) => {
+                    if matches!(
+                        event.what,
+                        DomainEventKind::Destroyed
+                            | DomainEventKind::Shutdown(_)
+                            | DomainEventKind::Restarted(_)
+                    ) {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn events(
+        &mut self,
+        domain: Option<u16>,
+        past: bool,
+        follow: bool,
+    ) -> Result<Response, Failure> {
+        let (before, events) = self.daemon.events.listen();
+        let wanted = |event: &DomainEvent| domain.is_none_or(|domain| event.domain == domain);
+        let mut tell = |event: DomainEvent| {
+            let answer = Answer::Event(Event::Domain(event));
+            send(&mut self.stream, &answer)
+                .map_err(|error| Failure::new(FailureCode::Failed, error.to_string()))
+        };
+        if past {
+            for event in before.into_iter().filter(|event| wanted(event)) {
+                tell(event)?;
+            }
+        }
+        if follow {
+            for event in events.iter().filter(|event| wanted(event)) {
+                tell(event)?;
+            }
+        }
+        Ok(Response::Done)
+    }
+}
+
+fn gone(domain: DomId) -> Failure {
+    Failure::new(FailureCode::NotFound, format!("domain {domain} has ended"))
+}

@@ -1,0 +1,218 @@
+//! One thread for each domain: it does what is asked of the domain, one thing after another,
+//! and what the domain's own doings ask for.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use super::control;
+use super::create::How;
+use super::daemon::Daemon;
+use super::life::{Input, Life, Order, Phase, Policy};
+use super::machine::Machine;
+use super::protocol::{DomainEventKind, Failure, FailureCode, Request, Response};
+use super::registry::{Entry, MOST_TASKS};
+use crate::config::{DomainConfig, DomainName};
+use crate::device::nodes::{Node, Nodes, domain_path};
+use crate::sys::DomId;
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Task {
+    /// Something may have happened to the domain.
+    Look,
+    /// Somebody asks for something, and waits for the answer.
+    Do(Request, SyncSender<Result<Response, Failure>>),
+}
+
+/// The thread's own.
+pub struct Worker {
+    /// What all share.
+    pub daemon: Arc<Daemon>,
+    /// Its way to the machine.
+    pub machine: Machine,
+    /// What others know of the domain.
+    pub entry: Arc<Entry>,
+    life: Life,
+    /// Whether the end of its life was told.
+    stopped_told: bool,
+}
+
+/// Looks after a complete domain from now on.
+///
+/// # Errors
+/// No thread can be made.
+pub fn start(
+    daemon: &Arc<Daemon>,
+    machine: Machine,
+    domain: DomId,
+    config: DomainConfig,
+) -> std::io::Result<Arc<Entry>> {
+    let (sender, tasks) = sync_channel(MOST_TASKS);
+    let uuid = config.uuid.unwrap_or(crate::config::Uuid([0; 16]));
+    let entry = Arc::new(Entry::new(domain, uuid, config, sender));
+    let worker = Worker {
+        daemon: Arc::clone(daemon),
+        machine,
+        entry: Arc::clone(&entry),
+        life: Life::found(),
+        stopped_told: false,
+    };
+    daemon.registry.add(Arc::clone(&entry));
+    let spawned = std::thread::Builder::new()
+        .name(format!("domain {domain}"))
+        .spawn(move || worker.run(&tasks));
+    if let Err(error) = spawned {
+        daemon.registry.remove(domain);
+        return Err(error);
+    }
+    // It may have ended before anybody looked.
+    let _ = entry.give(Task::Look);
+    Ok(entry)
+}
+
+impl Worker {
+    fn run(mut self, tasks: &Receiver<Task>) {
+        while self.life.phase() != Phase::Gone {
+            let Ok(task) = tasks.recv() else { return };
+            if let Task::Do(request, reply) = task {
+                let result = self.answer(request);
+                // Who asked may have gone.
+                let _ = reply.send(result);
+            }
+            self.look();
+        }
+        // Those who came too late get their answer by the channel's end.
+    }
+
+    fn answer(&mut self, request: Request) -> Result<Response, Failure> {
+        if matches!(self.life.phase(), Phase::Ending(_) | Phase::Gone) {
+            return Err(Failure::new(FailureCode::NotFound, "the domain has ended"));
+        }
+        match request {
+            Request::Destroy { .. } => {
+                self.input(Input::Destroy);
+                Ok(Response::Done)
+            }
+            other => control::answer(self, other),
+        }
+    }
+
+    /// Looks at the domain, and does what follows from it.
+    fn look(&mut self) {
+        let input = match self.machine.xen.domain_info(self.entry.domain) {
+            Err(error) if error.is_no_domain() => Input::Vanished,
+            Err(error) => {
+                tracing::warn!(domain = self.entry.domain.0, %error, "look");
+                return;
+            }
+            Ok(info) if info.dying => Input::Vanished,
+            Ok(info) => match info.shutdown {
+                Some(reason) => {
+                    if !self.stopped_told {
+                        self.stopped_told = true;
+                        self.tell(DomainEventKind::Shutdown(reason.to_string()));
+                    }
+                    Input::Stopped(reason)
+                }
+                None => {
+                    self.stopped_told = false;
+                    return;
+                }
+            },
+        };
+        self.input(input);
+    }
+
+    /// Something happened.
+    pub fn input(&mut self, input: Input) {
+        let policy = Policy::of(&self.entry.config());
+        for order in self.life.step(input, policy) {
+            tracing::debug!(domain = self.entry.domain.0, ?order, "order");
+            self.obey(order);
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        let domain = self.entry.domain;
+        match order {
+            Order::Dump => self.trouble("core dumps are not written yet"),
+            Order::Rename => {
+                if let Err(error) = self.make_room() {
+                    self.trouble(&error.text);
+                }
+            }
+            Order::Destroy => {
+                if let Err(error) = self.machine.xen.destroy(domain)
+                    && !error.is_no_domain()
+                {
+                    self.trouble(&error.to_string());
+                }
+            }
+            Order::Release => {
+                self.machine.clean(domain);
+                match self.machine.await_gone(domain) {
+                    Ok(true) => {}
+                    Ok(false) => self.trouble("somebody still maps its memory: it is a zombie"),
+                    Err(error) => self.trouble(&error.to_string()),
+                }
+                self.daemon.registry.remove(domain);
+                self.daemon.persist.forget(self.entry.uuid);
+                self.tell(DomainEventKind::Destroyed);
+                self.input(Input::Released);
+            }
+            Order::Start => self.start_successor(),
+        }
+    }
+
+    fn start_successor(&self) {
+        let config = self.entry.config();
+        match self.daemon.create(config, false, &mut |_| {}) {
+            Ok(domain) => self.tell(DomainEventKind::Restarted(domain.0)),
+            Err(failure) => self.trouble(&format!("not started anew: {}", failure.text)),
+        }
+    }
+
+    /// Gives the name and the UUID to a successor: this one is called `NAME-DOMID` and kept.
+    fn make_room(&self) -> Result<(), Failure> {
+        let domain = self.entry.domain;
+        let name: DomainName =
+            format!("{}-{domain}", self.entry.name())
+                .parse()
+                .map_err(|error| {
+                    let error: crate::config::BadValue = error;
+                    Failure::new(FailureCode::Failed, error.to_string())
+                })?;
+        // As long as it is in the registry, its UUID would stop the successor.
+        self.daemon.registry.remove(domain);
+        self.entry.change(|config| config.name = name.clone());
+        let path = format!("{}/name", domain_path(domain));
+        self.machine.store.write(&[Node::new(path, &*name)])?;
+        Ok(())
+    }
+
+    /// Tells listeners.
+    pub fn tell(&self, what: DomainEventKind) {
+        let name = self.entry.name();
+        self.daemon.events.tell(self.entry.domain, &name, what);
+    }
+
+    fn trouble(&self, text: &str) {
+        tracing::warn!(domain = self.entry.domain.0, text, "trouble");
+        self.tell(DomainEventKind::Trouble(text.to_owned()));
+    }
+}
+
+/// Circumstances for [`super::create::create`].
+pub fn how<'a>(
+    uuid: crate::config::Uuid,
+    paused: bool,
+    progress: &'a mut dyn FnMut(&str),
+) -> How<'a> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    How {
+        uuid,
+        now: since.map_or(0, |time| time.as_secs()),
+        paused,
+        progress,
+    }
+}
