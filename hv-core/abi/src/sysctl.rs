@@ -47,6 +47,12 @@ pub const XEN_SYSCTL_PHYSCAP_PV: u32 = 1 << 1;
 pub const XEN_SYSCTL_PHYSCAP_GNTTAB_V1: u32 = 1 << 8;
 /// The pool with this number or the next higher one.
 pub const XEN_SYSCTL_CPUPOOL_OP_INFO: u32 = 3;
+/// Ends a pool.
+pub const XEN_SYSCTL_CPUPOOL_OP_DESTROY: u32 = 2;
+/// Gives a pool a CPU.
+pub const XEN_SYSCTL_CPUPOOL_OP_ADDCPU: u32 = 4;
+/// Takes a CPU from a pool.
+pub const XEN_SYSCTL_CPUPOOL_OP_RMCPU: u32 = 5;
 /// CPUs in no pool.
 pub const XEN_SYSCTL_CPUPOOL_OP_FREEINFO: u32 = 7;
 /// A new pool.

@@ -236,8 +236,6 @@ pub struct Vcpu {
     pub polling: AtomicBool,
     /// CPUs it may run on again when a pin ends (`SCHEDOP_pin_override`); 0: no pin.
     pub pinned_from: AtomicU64,
-    /// CPUs tools would like it to run on; told back to them, no more.
-    pub soft_affinity: AtomicU64,
     /// Whether the guest has registered a `vcpu_info`.
     pub info_moved: AtomicBool,
     /// The frame of that plus 1, of which a writable reference is held; 0: none.
@@ -263,7 +261,6 @@ impl Vcpu {
             poll: Timer::new(TimerId::Poll(domain, id)),
             polling: AtomicBool::new(false),
             pinned_from: AtomicU64::new(0),
-            soft_affinity: AtomicU64::new(u64::MAX),
             info_moved: AtomicBool::new(false),
             info_frame: AtomicU64::new(0),
         }

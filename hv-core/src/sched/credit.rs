@@ -1,18 +1,22 @@
 //! The credit policy: proportional shares, caps, and a boost for units that wake.
 //!
-//! Credit is CPU time in nanoseconds. Every [`PERIOD`] the time of all CPUs is shared
-//! out by weight among the units that used any; running spends it. A unit with credit
-//! is *under*, one without is *over*, and an under unit that wakes is *boosted* until
-//! it has run for a [`TICK`]. Queues are first-in-first-out within a class.
+//! Credit is CPU time in nanoseconds. Every period (one time slice) the time of all CPUs
+//! is shared out by weight among the units that used any; running spends it. A unit with
+//! credit is *under*, one without is *over*, and an under unit that wakes is *boosted*
+//! until it has run for a tick (a third of a slice). Queues are first-in-first-out within
+//! a class.
 //!
-//! The numbers (30 ms, 10 ms, 1 ms, weight 256) are those of Xen's credit scheduler,
+//! The numbers ([`Knobs::DEFAULT`], weight 256) are those of Xen's credit scheduler,
 //! so that `xl sched-credit` means the same here. As there, a weight counts for each
 //! unit of the group, a cap for the group as a whole.
 //!
 //! Locks: none of its own. Credits are atomics, because accounting changes units of
 //! all queues.
 
+mod params;
 mod share;
+
+pub use params::Knobs;
 
 use super::GroupId;
 use super::list::List;
@@ -23,20 +27,11 @@ use core::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
+use params::Params;
 use share::Group;
 
-/// Time between two distributions of credit.
-pub const PERIOD: u64 = 30_000_000;
-/// Longest time a unit runs while an equal waits.
-pub const TIMESLICE: u64 = 30_000_000;
-/// Longest time between two looks at the credit of a unit others wait for.
-pub const TICK: u64 = 10_000_000;
-/// Shortest time a unit runs before another preempts it.
-pub const RATELIMIT: u64 = 1_000_000;
-/// The time slice in milliseconds, as tools read it.
-pub const SLICE_MS: u32 = (TIMESLICE / 1_000_000) as u32;
-/// The rate limit in microseconds, as tools read it.
-pub const RATE_LIMIT_US: u32 = (RATELIMIT / 1000) as u32;
+/// When credit is first shared out, in nanoseconds.
+const FIRST_SHARE: u64 = Knobs::DEFAULT.slice_ms as u64 * 1_000_000;
 /// Shortest slice: a cap is not enforced more finely than this.
 const SHORTEST: u64 = 100_000;
 /// Weight of a new group.
@@ -54,7 +49,7 @@ pub struct CreditUnit {
     /// Nanoseconds it may still run ahead of others; negative: ran too much.
     credit: AtomicI64,
     group: AtomicU16,
-    /// Used time lately, so it gets a share.
+    /// Used time lately or wants to, so it gets a share.
     active: AtomicBool,
     boosted: AtomicBool,
     /// The list it is linked into.
@@ -74,6 +69,7 @@ pub struct CreditQueue {
 /// The credit policy.
 #[derive(Debug)]
 pub struct Credit {
+    params: Params,
     groups: [Group; GROUPS],
     /// When credit is next shared out.
     next_share: AtomicU64,
@@ -88,11 +84,26 @@ impl Credit {
     #[must_use]
     pub const fn new() -> Self {
         Self {
+            params: Params::new(),
             groups: [const { Group::new() }; GROUPS],
-            next_share: AtomicU64::new(PERIOD),
+            next_share: AtomicU64::new(FIRST_SHARE),
             shares: AtomicU32::new(0),
             parked: AtomicU32::new(0),
         }
+    }
+
+    /// Time slice, rate limit and migration delay.
+    #[must_use]
+    pub fn knobs(&self) -> Knobs {
+        self.params.get()
+    }
+
+    /// Changes them; what runs keeps the slice it has.
+    ///
+    /// # Errors
+    /// [`SchedError::BadParameter`] (`EINVAL`): outside what [`Knobs`] allows.
+    pub fn set_knobs(&self, knobs: Knobs) -> Result<(), SchedError> {
+        self.params.set(knobs)
     }
 
     /// A group with the default weight and no cap.
@@ -179,6 +190,27 @@ impl CreditQueue {
     }
 }
 
+impl CreditQueue {
+    /// The first unit, best class first and none below `worst`, that `wanted` wants.
+    fn find(
+        &self,
+        units: &Units<CreditUnit>,
+        worst: u8,
+        wanted: impl Fn(&Unit<CreditUnit>) -> bool,
+    ) -> Option<UnitId> {
+        for class in BOOST..=worst {
+            let mut at = self.classes[class as usize].first();
+            while let Some(id) = at {
+                if wanted(units.at(id)) {
+                    return Some(id);
+                }
+                at = List::after(units, id);
+            }
+        }
+        None
+    }
+}
+
 impl CreditUnit {
     fn current_class(&self) -> u8 {
         if self.credit.load(Relaxed) < 0 {
@@ -220,6 +252,8 @@ impl Policy for Credit {
 
     fn link(&self, queue: &mut CreditQueue, units: &Units<CreditUnit>, id: UnitId, why: Why) {
         let data = &units.at(id).data;
+        // From now on, not from when it first runs: who waits has a claim.
+        self.activate(data);
         if why == Why::Woken && data.credit.load(Relaxed) >= 0 {
             data.boosted.store(true, Relaxed);
         }
@@ -249,14 +283,11 @@ impl Policy for Credit {
         let data = &unit.data;
         let ran = i64::try_from(ran.0).unwrap_or(i64::MAX / 2);
         let left = data.credit.fetch_sub(ran, AcqRel) - ran;
-        let group = self.group_of(data);
-        if !data.active.load(Relaxed) && !data.active.swap(true, AcqRel) {
-            group.active.fetch_add(1, AcqRel);
-        }
-        if now.0.saturating_sub(queue.since.0) >= TICK {
+        self.activate(data);
+        if now.0.saturating_sub(queue.since.0) >= self.params.tick() {
             data.boosted.store(false, Relaxed);
         }
-        let park = left < 0 && group.cap.load(Relaxed) != 0 && !unit.is_parked();
+        let park = left < 0 && self.group_of(data).cap.load(Relaxed) != 0 && !unit.is_parked();
         if park {
             self.parked.fetch_add(1, AcqRel);
         }
@@ -279,10 +310,10 @@ impl Policy for Credit {
         let ours = units.at(run.id).data.current_class();
         let change = if run.yielding {
             true
-        } else if ran < RATELIMIT {
+        } else if ran < self.params.ratelimit() {
             false
         } else {
-            class < ours || class == ours && ran >= TIMESLICE
+            class < ours || class == ours && ran >= self.params.slice()
         };
         Some(if change { first } else { run.id })
     }
@@ -297,18 +328,17 @@ impl Policy for Credit {
         units: &Units<CreditUnit>,
         thief: CpuId,
         best: Option<UnitId>,
+        now: Nanos,
     ) -> Option<UnitId> {
         let worst = if best.is_none() { OVER } else { UNDER };
-        for class in BOOST..=worst {
-            let mut at = victim.classes[class as usize].first();
-            while let Some(id) = at {
-                if units.at(id).allows(thief) {
-                    return Some(id);
-                }
-                at = List::after(units, id);
-            }
-        }
-        None
+        let delay = self.params.migration_delay();
+        let movable = |unit: &Unit<CreditUnit>| {
+            unit.allows(thief) && (delay == 0 || unit.waited(now) >= delay)
+        };
+        // One that likes it here before one that would only bear it.
+        victim
+            .find(units, worst, |unit| movable(unit) && unit.prefers(thief))
+            .or_else(|| victim.find(units, worst, movable))
     }
 
     fn slice(
@@ -320,17 +350,19 @@ impl Policy for Credit {
         now: Nanos,
     ) -> Nanos {
         let mut ran = now.0.saturating_sub(queue.since.0);
-        if fresh || ran >= TIMESLICE {
+        let longest = self.params.slice();
+        if fresh || ran >= longest {
             queue.since = now;
             ran = 0;
         }
         let data = &units.at(id).data;
-        let mut slice = TIMESLICE - ran;
+        let mut slice = longest - ran;
         if let Some((class, _)) = queue.head() {
-            slice = slice.min(TICK);
-            if ran < RATELIMIT && class < data.current_class() {
+            slice = slice.min(self.params.tick());
+            let limit = self.params.ratelimit();
+            if ran < limit && class < data.current_class() {
                 // Somebody better waits for the rate limit only.
-                slice = slice.min(RATELIMIT - ran);
+                slice = slice.min(limit - ran);
             }
         }
         if self.group_of(data).cap.load(Relaxed) != 0 {
@@ -367,10 +399,11 @@ impl Policy for Credit {
             return;
         }
         // Idle CPUs share out nothing, so this may be long overdue: that time is gone.
-        let (elapsed, next) = if now.0 - due < PERIOD {
-            (PERIOD, due + PERIOD)
+        let period = self.params.period();
+        let (elapsed, next) = if now.0 - due < period {
+            (period, due + period)
         } else {
-            (2 * PERIOD, now.0 + PERIOD)
+            (2 * period, now.0 + period)
         };
         if self
             .next_share
@@ -395,12 +428,20 @@ impl Policy for Credit {
 }
 
 impl Credit {
+    /// Makes a unit take part in the distribution.
+    #[inline]
+    fn activate(&self, data: &CreditUnit) {
+        if !data.active.load(Relaxed) && !data.active.swap(true, AcqRel) {
+            self.group_of(data).active.fetch_add(1, AcqRel);
+        }
+    }
+
     /// Gives an active unit its part of its group's share.
     fn pay(&self, unit: &Unit<CreditUnit>) {
         let data = &unit.data;
         let group = self.group_of(data);
         let share = group.share_of_unit();
-        let period = PERIOD.cast_signed();
+        let period = self.params.period().cast_signed();
         let waits = unit.is_runnable();
         let mut unused = false;
         // An update, because the CPU that runs the unit may be charging it.

@@ -26,18 +26,22 @@
 
 pub mod credit;
 mod list;
+mod pick;
+mod place;
 mod policy;
 mod runstate;
 mod scheduler;
+mod states;
 #[cfg(test)]
 mod tests;
 mod unit;
 
-pub use credit::Credit;
+pub use credit::{Credit, Knobs};
 pub use list::List;
+pub use pick::Decision;
 pub use policy::{Policy, Running, Why};
 pub use runstate::{AreaWrites, RunState, RunTimes};
-pub use scheduler::{Decision, Scheduler};
+pub use scheduler::Scheduler;
 pub use unit::{SchedError, Unit, UnitId, Units};
 
 /// The scheduler this build uses.

@@ -81,6 +81,7 @@ pub trait Policy: Sync {
         units: &Units<Self::Unit>,
         thief: CpuId,
         best: Option<UnitId>,
+        now: Nanos,
     ) -> Option<UnitId>;
 
     /// `id` runs now, `fresh` if it did not before. How long until the next pick?

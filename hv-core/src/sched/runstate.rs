@@ -136,6 +136,12 @@ impl Account {
         self.state.load(Relaxed) == RunState::Runnable as u32
     }
 
+    /// Nanoseconds since the last entry.
+    #[inline]
+    pub(super) fn since(&self, now: Nanos) -> u64 {
+        now.0.saturating_sub(self.entered.load(Relaxed))
+    }
+
     /// The account with the time since the last entry added.
     pub(super) fn read(&self, now: Nanos) -> RunTimes {
         let state = match self.state.load(Relaxed) {

@@ -78,6 +78,8 @@ pub struct Unit<D> {
     pub(super) prev: AtomicU32,
     /// CPUs it may run on.
     pub(super) affinity: AtomicU64,
+    /// CPUs it should run on rather than on others.
+    pub(super) preference: AtomicU64,
     pub(super) account: Account,
     used: AtomicBool,
     owner: AtomicU32,
@@ -94,6 +96,7 @@ impl<D: Default> Unit<D> {
             next: AtomicU32::new(0),
             prev: AtomicU32::new(0),
             affinity: AtomicU64::new(!0),
+            preference: AtomicU64::new(!0),
             account: Account::new(),
             used: AtomicBool::new(false),
             owner: AtomicU32::new(0),
@@ -115,6 +118,20 @@ impl<D> Unit<D> {
     #[inline]
     pub fn allows(&self, cpu: CpuId) -> bool {
         self.affinity.load(Relaxed) >> cpu.0 & 1 != 0
+    }
+
+    /// Whether it should run on `cpu` rather than elsewhere.
+    #[must_use]
+    #[inline]
+    pub fn prefers(&self, cpu: CpuId) -> bool {
+        self.preference.load(Relaxed) >> cpu.0 & 1 != 0
+    }
+
+    /// Nanoseconds since it entered the state it is in.
+    #[must_use]
+    #[inline]
+    pub fn waited(&self, now: Nanos) -> u64 {
+        self.account.since(now)
     }
 
     /// Whether the policy stopped it.
@@ -217,6 +234,7 @@ impl<D: Default> Units<D> {
                     unit.owner
                         .store(u32::from(dom.0) << 16 | u32::from(vcpu.0), Relaxed);
                     unit.affinity.store(!0, Relaxed);
+                    unit.preference.store(!0, Relaxed);
                     unit.account.reset(now);
                     unit.word.store(OFFLINE, SeqCst);
                     return Ok(UnitId((c * CHUNK + n) as u32));

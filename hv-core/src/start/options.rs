@@ -6,6 +6,7 @@
 
 use crate::console::Threshold;
 use crate::console::uart::Config as Uart;
+use crate::sched::Knobs;
 use core::ops::RangeInclusive;
 use heapless::{String, Vec};
 use log::LevelFilter;
@@ -33,8 +34,8 @@ pub struct Options {
     pub reboot: Reboot,
     /// `sched=`.
     pub scheduler: Scheduler,
-    /// `sched_credit_tslice_ms=`: time slice, in ms.
-    pub time_slice_ms: u32,
+    /// `sched_credit_tslice_ms=` and `sched_ratelimit_us=`.
+    pub knobs: Knobs,
     /// `xpti=`: page-table isolation.
     pub xpti: Xpti,
     /// `spec-ctrl=no`: no mitigations at all.
@@ -172,7 +173,7 @@ impl Default for Options {
             no_reboot: false,
             reboot: Reboot::default(),
             scheduler: Scheduler::default(),
-            time_slice_ms: 30,
+            knobs: Knobs::DEFAULT,
             xpti: Xpti::default(),
             spec_ctrl: true,
             smep: None,
@@ -262,11 +263,8 @@ impl Options {
             "maxcpus" => value.parse().ok().map(|n: u32| self.max_cpus = n.max(1)),
             "reboot" => reboot(value).map(|r| self.reboot = r),
             "sched" => (value == "credit").then(|| self.scheduler = Scheduler::Credit),
-            "sched_credit_tslice_ms" => value
-                .parse()
-                .ok()
-                .filter(|n| (1..=1000).contains(n))
-                .map(|n| self.time_slice_ms = n),
+            "sched_credit_tslice_ms" => value.parse().ok().map(|n| self.knobs.slice_ms = n),
+            "sched_ratelimit_us" => value.parse().ok().map(|n| self.knobs.ratelimit_us = n),
             "xpti" => xpti(value).map(|x| self.xpti = x),
             "spec-ctrl" => self.spec_ctrl_value(value),
             "clocksource" => clock(value).map(|c| self.clock = Some(c)),

@@ -58,6 +58,7 @@ extern "C" fn on_own_stack() -> ! {
     hardware::start_cpus(&mut stack, other_cpu);
     hardware::listen_to_console();
     isolate(&boot.options);
+    tune(&boot.options);
     dom0::build(boot.info, &boot.options);
     READY.store(true, Ordering::Release);
     isolation::arm();
@@ -66,6 +67,18 @@ extern "C" fn on_own_stack() -> ! {
 
 /// Whether guests may run: the decision how is made.
 static READY: AtomicBool = AtomicBool::new(false);
+
+/// Sets the scheduler's knobs (`sched_credit_tslice_ms=`, `sched_ratelimit_us=`).
+fn tune(options: &Options) {
+    if SCHEDULER.policy().set_knobs(options.knobs).is_err() {
+        log::warn!(
+            "sched_credit_tslice_ms={} sched_ratelimit_us={}: out of range, not used \
+             (slice 1 to 1000 ms; rate limit 0, or 100 us to a slice)",
+            options.knobs.slice_ms,
+            options.knobs.ratelimit_us
+        );
+    }
+}
 
 /// Isolates guests from the hypervisor's memory if the CPU leaks it, or as the
 /// command line says (`xpti=`).

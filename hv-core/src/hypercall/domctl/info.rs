@@ -4,6 +4,7 @@ use super::{After, Request, vcpu_of};
 use crate::access::Roles;
 use crate::addr::Nanos;
 use crate::domain::Domain;
+use crate::domain::life::Stage;
 use crate::domain::notify::SCHEDULER;
 use crate::domain::shutdown::NOT_SHUT_DOWN;
 use crate::hypercall::Error;
@@ -69,10 +70,14 @@ fn flags(domain: &Domain) -> u32 {
             flags |= flag;
         }
     };
-    set(domain.life.is_dying(), abi::XEN_DOMINF_DYING);
+    // Not while it is being taken apart: who sees the flag need not wait for more.
+    set(
+        domain.life.stage() == Stage::Dead,
+        abi::XEN_DOMINF_DYING,
+    );
     set(domain.pauses() != 0, abi::XEN_DOMINF_PAUSED);
     set(
-        up().all(|v| SCHEDULER.is_blocked(v.unit)),
+        up().count() > 0 && up().all(|v| SCHEDULER.is_blocked(v.unit)),
         abi::XEN_DOMINF_BLOCKED,
     );
     set(
@@ -99,10 +104,10 @@ fn flags(domain: &Domain) -> u32 {
 
 /// `getvcpuinfo`.
 ///
-/// `ESRCH`: no such vCPU.
+/// `EINVAL`: no such vCPU. `ESRCH`: it is not made yet.
 pub(super) fn vcpu(domain: &Domain, request: &mut Request) -> Result<After, Error> {
     let asked: abi::XenDomctlGetvcpuinfo = request.body();
-    let vcpu = vcpu_of(domain, asked.vcpu).map_err(|_| Error::NoDomain)?;
+    let vcpu = vcpu_of(domain, asked.vcpu)?;
     let unit = vcpu.unit;
     request.set_body(&abi::XenDomctlGetvcpuinfo {
         vcpu: asked.vcpu,

@@ -152,9 +152,12 @@ fn dispatch(
 /// The vCPU numbered `id`.
 ///
 /// # Errors
-/// `EINVAL`: there is none.
+/// `EINVAL`: there can be none. `ESRCH`: it is not made yet.
 fn vcpu_of(domain: &Domain, id: u32) -> Result<&Arc<crate::domain::Vcpu>, Error> {
-    domain.vcpus().get(id as usize).ok_or(Error::Invalid)
+    if id >= domain.max_vcpus {
+        return Err(Error::Invalid);
+    }
+    domain.vcpus().get(id as usize).ok_or(Error::NoDomain)
 }
 
 /// Who stops itself could not go on.

@@ -3,7 +3,7 @@
 use super::{After, Request, vcpu_of};
 use crate::addr::{CpuMask, GuestVa};
 use crate::arch::machine;
-use crate::domain::Domain;
+use crate::domain::{Domain, Vcpu};
 use crate::domain::notify::SCHEDULER;
 use crate::hypercall::{Call, Error};
 use crate::time;
@@ -46,66 +46,98 @@ pub fn write_bitmap(call: &Call<'_>, map: &abi::XenctlBitmap, bits: u64) -> Resu
 /// Bytes of the largest bitmap of CPUs that is filled to its end.
 const MOST_BYTES: usize = 1024;
 
-/// `setvcpuaffinity`.
+/// Which of a vCPU's affinities a command is about.
+struct Wanted {
+    hard: bool,
+    soft: bool,
+}
+
+impl Wanted {
+    /// # Errors
+    /// `EINVAL`: none, or one without a bitmap.
+    fn of(op: &abi::XenDomctlVcpuaffinity) -> Result<Self, Error> {
+        let wanted = Self {
+            hard: op.flags & abi::XEN_VCPUAFFINITY_HARD != 0,
+            soft: op.flags & abi::XEN_VCPUAFFINITY_SOFT != 0,
+        };
+        let missing = wanted.hard && op.cpumap_hard.bitmap == 0
+            || wanted.soft && op.cpumap_soft.bitmap == 0;
+        if op.flags == 0 || missing {
+            return Err(Error::Invalid);
+        }
+        Ok(wanted)
+    }
+}
+
+/// `setvcpuaffinity`. What comes back is what counts of it now: CPUs that are online.
 ///
-/// `EINVAL`: no such vCPU, nothing to set, no CPU that is online. `EFAULT`.
+/// `EINVAL`: no such vCPU, nothing to set, no CPU that is online. `ESRCH`: a vCPU that is not
+/// made yet. `EBUSY`: the vCPU has pinned itself. `EFAULT`.
 pub(super) fn set_affinity(
     call: &Call<'_>,
     domain: &Domain,
     request: &Request,
 ) -> Result<After, Error> {
-    let wanted: abi::XenDomctlVcpuaffinity = request.body();
-    let vcpu = vcpu_of(domain, wanted.vcpu)?;
-    let both = abi::XEN_VCPUAFFINITY_HARD | abi::XEN_VCPUAFFINITY_SOFT;
-    if wanted.flags & both == 0 {
-        return Err(Error::Invalid);
+    let op: abi::XenDomctlVcpuaffinity = request.body();
+    let vcpu = vcpu_of(domain, op.vcpu)?;
+    let wanted = Wanted::of(&op)?;
+    let online = SCHEDULER.online().0;
+    if op.flags & abi::XEN_VCPUAFFINITY_FORCE != 0 {
+        let before = vcpu.pinned_from.swap(0, Ordering::SeqCst);
+        if before != 0 {
+            pin(vcpu, before)?;
+        }
     }
-    let online = SCHEDULER.online();
-    if wanted.flags & abi::XEN_VCPUAFFINITY_HARD != 0 {
-        let mask = read_bitmap(call, &wanted.cpumap_hard)?;
-        if mask & online.0 == 0 {
+    if wanted.hard {
+        let mask = read_bitmap(call, &op.cpumap_hard)?;
+        if mask & online == 0 {
             return Err(Error::Invalid);
         }
-        let kick = SCHEDULER
-            .set_affinity(vcpu.unit, CpuMask(mask), time::now())
-            .map_err(|_| Error::Invalid)?;
-        if let Some(cpu) = kick {
-            machine::kick(cpu);
+        if vcpu.pinned_from.load(Ordering::SeqCst) != 0 {
+            return Err(Error::Busy);
         }
-        write_bitmap(call, &wanted.cpumap_hard, mask & online.0)?;
+        pin(vcpu, mask)?;
+        write_bitmap(call, &op.cpumap_hard, mask & online)?;
     }
-    if wanted.flags & abi::XEN_VCPUAFFINITY_SOFT != 0 {
-        let mask = read_bitmap(call, &wanted.cpumap_soft)?;
-        if mask & online.0 == 0 {
-            return Err(Error::Invalid);
-        }
-        vcpu.soft_affinity.store(mask, Ordering::Relaxed);
+    if wanted.soft {
+        let mask = read_bitmap(call, &op.cpumap_soft)?;
+        SCHEDULER.set_preference(vcpu.unit, CpuMask(mask));
         let hard = SCHEDULER.affinity(vcpu.unit).0;
-        write_bitmap(call, &wanted.cpumap_soft, mask & hard & online.0)?;
+        write_bitmap(call, &op.cpumap_soft, mask & hard & online)?;
     }
     Ok(After::Done)
 }
 
+/// Restricts `vcpu` to the CPUs of `mask`.
+///
+/// # Errors
+/// `EINVAL`: none of them is online.
+fn pin(vcpu: &Vcpu, mask: u64) -> Result<(), Error> {
+    let kick = SCHEDULER
+        .set_affinity(vcpu.unit, CpuMask(mask), time::now())
+        .map_err(|_| Error::Invalid)?;
+    if let Some(cpu) = kick {
+        machine::kick(cpu);
+    }
+    Ok(())
+}
+
 /// `getvcpuaffinity`.
 ///
-/// `EINVAL`: no such vCPU, nothing asked for. `EFAULT`.
+/// `EINVAL`: no such vCPU, nothing asked for. `ESRCH`: a vCPU that is not made yet. `EFAULT`.
 pub(super) fn get_affinity(
     call: &Call<'_>,
     domain: &Domain,
     request: &Request,
 ) -> Result<After, Error> {
-    let asked: abi::XenDomctlVcpuaffinity = request.body();
-    let vcpu = vcpu_of(domain, asked.vcpu)?;
-    let both = abi::XEN_VCPUAFFINITY_HARD | abi::XEN_VCPUAFFINITY_SOFT;
-    if asked.flags & both == 0 {
-        return Err(Error::Invalid);
+    let op: abi::XenDomctlVcpuaffinity = request.body();
+    let vcpu = vcpu_of(domain, op.vcpu)?;
+    let wanted = Wanted::of(&op)?;
+    if wanted.hard {
+        write_bitmap(call, &op.cpumap_hard, SCHEDULER.affinity(vcpu.unit).0)?;
     }
-    if asked.flags & abi::XEN_VCPUAFFINITY_HARD != 0 {
-        write_bitmap(call, &asked.cpumap_hard, SCHEDULER.affinity(vcpu.unit).0)?;
-    }
-    if asked.flags & abi::XEN_VCPUAFFINITY_SOFT != 0 {
-        let soft = vcpu.soft_affinity.load(Ordering::Relaxed);
-        write_bitmap(call, &asked.cpumap_soft, soft)?;
+    if wanted.soft {
+        write_bitmap(call, &op.cpumap_soft, SCHEDULER.preference(vcpu.unit).0)?;
     }
     Ok(After::Done)
 }

@@ -1,8 +1,9 @@
 //! The machine: CPUs, memory, features.
 
 use super::{Call, Error, Request};
-use crate::addr::GuestVa;
+use crate::addr::{CpuId, GuestVa};
 use crate::arch::machine;
+use crate::domain::notify::SCHEDULER;
 use crate::hypercall::cpu_policy;
 use crate::mm::host;
 use crate::time;
@@ -38,10 +39,10 @@ pub(super) fn physinfo(request: &mut Request) {
             word(1, 2),
             word(0x8000_0001, 3),
             word(0x8000_0001, 2),
-            0,
+            machine::cpuid(0xd, 1)[0],
             word(7, 1),
-            0,
-            0,
+            word(7, 2),
+            word(0x8000_0007, 3),
         ],
     });
 }
@@ -79,6 +80,7 @@ pub(super) fn nodes(call: &Call<'_>, request: &mut Request) -> Result<(), Error>
     const LOCAL: u32 = 10;
     let mut op: abi::XenSysctlNumainfo = request.body();
     let mm = host::get();
+    let sizes_only = op.meminfo == 0 && op.distance == 0;
     let room = op.num_nodes;
     if op.meminfo != 0 && room > 0 {
         let info = abi::XenSysctlMeminfo {
@@ -90,24 +92,26 @@ pub(super) fn nodes(call: &Call<'_>, request: &mut Request) -> Result<(), Error>
     if op.distance != 0 && room > 0 {
         call.guest().write(GuestVa(op.distance), &LOCAL)?;
     }
-    op.num_nodes = 1;
+    op.num_nodes = if sizes_only { 1 } else { room.min(1) };
     request.set_body(&op);
     Ok(())
 }
 
-/// `pcitopoinfo`: no device has a node of its own.
+/// `pcitopoinfo`: nobody says of a device which node it is near. Tools ask again for what is
+/// left of a long list.
 ///
 /// `EINVAL`: no list. `EFAULT`.
 pub(super) fn pci(call: &Call<'_>, request: &mut Request) -> Result<(), Error> {
-    /// More devices than segment 0 has are a mistake.
-    const MOST: u32 = 1 << 16;
-    let op: abi::XenSysctlPcitopoinfo = request.body();
+    /// Devices answered for in one call. Source: Xen 4.17 looks for interrupts after as many.
+    const MOST: u32 = 64;
+    let mut op: abi::XenSysctlPcitopoinfo = request.body();
     if op.devs == 0 || op.nodes == 0 {
         return Err(Error::Invalid);
     }
-    for n in 0..op.num_devs.min(MOST) {
+    op.num_devs = op.num_devs.min(MOST);
+    for n in 0..op.num_devs {
         let at = GuestVa(op.nodes).add(u64::from(n) * 4);
-        call.guest().write(at, &0_u32)?;
+        call.guest().write(at, &abi::XEN_INVALID_NODE_ID)?;
     }
     request.set_body(&op);
     Ok(())
@@ -121,7 +125,8 @@ pub(super) fn idle(call: &Call<'_>, request: &mut Request) -> Result<(), Error> 
     op.nr_cpus = cpus().min(op.max_cpus);
     for n in 0..op.nr_cpus {
         let at = GuestVa(op.info).add(u64::from(n) * 8);
-        call.guest().write(at, &0_u64)?;
+        let idle = SCHEDULER.idle_time(CpuId(n as u16), time::now());
+        call.guest().write(at, &idle)?;
     }
     request.set_body(&op);
     Ok(())

@@ -26,6 +26,15 @@ fn a_usual_line() {
 }
 
 #[test]
+fn the_scheduler_s_knobs() {
+    assert_eq!(Options::parse("").knobs, Knobs::DEFAULT);
+    let o = Options::parse("sched_credit_tslice_ms=5 sched_ratelimit_us=0");
+    assert_eq!((o.knobs.slice_ms, o.knobs.ratelimit_us), (5, 0));
+    let o = Options::parse("sched_credit_tslice_ms=long");
+    assert_eq!(o.malformed, ["sched_credit_tslice_ms=long"]);
+}
+
+#[test]
 fn unknown_and_malformed_options_are_named() {
     let o = Options::parse("frobnicate=1 dom0_mem=lots smep=hvm hpet=maybe x -- y");
     assert_eq!(o.unknown, ["frobnicate=1", "x"]);
