@@ -71,10 +71,7 @@ fn flags(domain: &Domain) -> u32 {
         }
     };
     // Not while it is being taken apart: who sees the flag need not wait for more.
-    set(
-        domain.life.stage() == Stage::Dead,
-        abi::XEN_DOMINF_DYING,
-    );
+    set(domain.life.stage() == Stage::Dead, abi::XEN_DOMINF_DYING);
     set(domain.pauses() != 0, abi::XEN_DOMINF_PAUSED);
     set(
         up().count() > 0 && up().all(|v| SCHEDULER.is_blocked(v.unit)),

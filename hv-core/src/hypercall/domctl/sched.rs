@@ -3,8 +3,8 @@
 use super::{After, Request, vcpu_of};
 use crate::addr::{CpuMask, GuestVa};
 use crate::arch::machine;
-use crate::domain::{Domain, Vcpu};
 use crate::domain::notify::SCHEDULER;
+use crate::domain::{Domain, Vcpu};
 use crate::hypercall::{Call, Error};
 use crate::time;
 use core::sync::atomic::Ordering;
@@ -60,8 +60,8 @@ impl Wanted {
             hard: op.flags & abi::XEN_VCPUAFFINITY_HARD != 0,
             soft: op.flags & abi::XEN_VCPUAFFINITY_SOFT != 0,
         };
-        let missing = wanted.hard && op.cpumap_hard.bitmap == 0
-            || wanted.soft && op.cpumap_soft.bitmap == 0;
+        let missing =
+            wanted.hard && op.cpumap_hard.bitmap == 0 || wanted.soft && op.cpumap_soft.bitmap == 0;
         if op.flags == 0 || missing {
             return Err(Error::Invalid);
         }
