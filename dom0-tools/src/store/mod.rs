@@ -20,6 +20,15 @@
 //! Source of behaviour: Xen `docs/misc/xenstore.txt`, `include/public/io/xs_wire.h`, and the C
 //! `xenstored` of 4.17 where they are silent.
 
+pub mod change;
 pub mod client;
+pub mod core;
+pub mod journal;
+pub mod path;
 pub mod permissions;
+pub mod quota;
+pub mod server;
+pub mod transaction;
+pub mod tree;
+pub mod watch;
 pub mod wire;

@@ -70,22 +70,47 @@ impl Consumer {
         Ok(filled as usize)
     }
 
+    /// Goes on at an index of which this side knows better than the page.
+    pub(super) fn attach_at(lane: Lane, cons: u32, page: &impl Page) -> Self {
+        page.store(lane.cons, cons);
+        Self { lane, cons }
+    }
+
+    /// Where consumption stands.
+    #[must_use]
+    pub const fn index(&self) -> u32 {
+        self.cons
+    }
+
+    /// Copies as many bytes as wait and fit, which stay in the ring; returns how many.
+    ///
+    /// # Errors
+    /// [`Corrupt`]: the peer's index is impossible.
+    pub fn peek(&self, page: &impl Page, into: &mut [u8]) -> Result<usize, Corrupt> {
+        let count = self.waiting(page)?.min(into.len());
+        let (start, run) = self.lane.first_run(self.cons, count);
+        let (head, tail) = into[..count].split_at_mut(run);
+        page.read(self.lane.data + start, head);
+        page.read(self.lane.data, tail);
+        Ok(count)
+    }
+
+    /// Lets the peer have the room of so many bytes that were peeked at.
+    pub fn advance(&mut self, page: &impl Page, count: usize) {
+        if count != 0 {
+            self.cons = self.cons.wrapping_add(count as u32);
+            // Release: the peer overwrites these bytes only after they were read.
+            page.store(self.lane.cons, self.cons);
+        }
+    }
+
     /// Takes out as many bytes as wait and fit; returns how many.
     ///
     /// # Errors
     /// [`Corrupt`]: the peer's index is impossible; nothing was taken.
     pub fn take(&mut self, page: &impl Page, into: &mut [u8]) -> Result<usize, Corrupt> {
-        let count = self.waiting(page)?.min(into.len());
-        if count == 0 {
-            return Ok(0);
-        }
-        let (start, run) = self.lane.first_run(self.cons, count);
-        let (head, tail) = into[..count].split_at_mut(run);
-        page.read(self.lane.data + start, head);
-        page.read(self.lane.data, tail);
-        self.cons = self.cons.wrapping_add(count as u32);
-        // Release: the peer overwrites these bytes only after they were read.
-        page.store(self.lane.cons, self.cons);
+        let count = self.peek(page, into)?;
+        self.advance(page, count);
         Ok(count)
     }
 
@@ -109,6 +134,12 @@ impl Producer {
     pub(super) fn attach(lane: Lane, page: &impl Page) -> Self {
         let prod = page.load(lane.prod);
         Self { lane, prod }
+    }
+
+    /// Where production stands.
+    #[must_use]
+    pub const fn index(&self) -> u32 {
+        self.prod
     }
 
     /// Bytes that fit.

@@ -63,6 +63,24 @@ impl<P: Page> XenstoreServer<P> {
         }
     }
 
+    /// Takes the ring over where the server before left it: requests below `consumed` are its
+    /// answered ones, whatever the page says.
+    pub fn attach_at(page: P, consumed: u32) -> Self {
+        let requests = Consumer::attach_at(REQUESTS, consumed, &page);
+        let replies = Producer::attach(REPLIES, &page);
+        Self {
+            page,
+            requests,
+            replies,
+        }
+    }
+
+    /// How far requests were taken, and replies given: the ring's own two indices.
+    #[must_use]
+    pub const fn indices(&self) -> (u32, u32) {
+        (self.requests.index(), self.replies.index())
+    }
+
     /// Tells the client what this server can do, and that nothing is wrong.
     pub fn announce(&self) {
         let features = XENSTORE_SERVER_FEATURE_RECONNECTION | XENSTORE_SERVER_FEATURE_ERROR;
@@ -77,6 +95,19 @@ impl<P: Page> XenstoreServer<P> {
     /// [`Corrupt`]: the client made the ring's indices impossible; nothing was taken.
     pub fn take(&mut self, into: &mut [u8]) -> Result<usize, Corrupt> {
         self.requests.take(&self.page, into)
+    }
+
+    /// Copies requests that stay in the ring, as many bytes as fit; returns how many.
+    ///
+    /// # Errors
+    /// [`Corrupt`]: the client made the ring's indices impossible.
+    pub fn peek(&self, into: &mut [u8]) -> Result<usize, Corrupt> {
+        self.requests.peek(&self.page, into)
+    }
+
+    /// Takes so many bytes that were peeked at out of the ring. Notify the client.
+    pub fn advance(&mut self, count: usize) {
+        self.requests.advance(&self.page, count);
     }
 
     /// Bytes of requests that wait.

@@ -24,6 +24,8 @@ enum Channel {
 pub(super) struct Channels {
     ports: HashMap<(DomId, Port), Channel>,
     last: HashMap<DomId, u32>,
+    /// Ports that kernels keep, not programs.
+    kept: HashSet<(DomId, Port)>,
     /// Events of dom0 that its program has not read.
     pending: VecDeque<Port>,
     masked: HashSet<Port>,
@@ -46,7 +48,9 @@ impl Channels {
 
     /// A new port that waits for a domain.
     pub fn keep(&mut self, domain: DomId, other: DomId) -> Port {
-        self.open(domain, Channel::Unbound(other))
+        let port = self.open(domain, Channel::Unbound(other));
+        self.kept.insert((domain, port));
+        port
     }
 
     /// Ports of a domain.
@@ -64,6 +68,20 @@ impl Channels {
         for port in ports {
             self.close(domain, port);
         }
+    }
+
+    /// Closes what dom0's program has bound; what its kernel keeps stays.
+    pub fn close_held(&mut self) {
+        let held: Vec<Port> = self
+            .ports
+            .iter()
+            .filter(|(key, _)| key.0 == DomId::DOM0 && !self.kept.contains(key))
+            .map(|(&(_, port), _)| port)
+            .collect();
+        for port in held {
+            self.close(DomId::DOM0, port);
+        }
+        self.pending.clear();
     }
 
     fn close(&mut self, domain: DomId, port: Port) -> Option<()> {

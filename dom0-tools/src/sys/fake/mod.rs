@@ -118,6 +118,11 @@ impl Machine {
         self.state().channels.take_events(domain, port)
     }
 
+    /// The program that holds dom0's event channels ends: all it has bound is given back.
+    pub fn close_evtchn(&self) {
+        self.state().channels.close_held();
+    }
+
     /// Ports of a domain.
     #[must_use]
     pub fn ports(&self, domain: DomId) -> usize {
