@@ -53,8 +53,9 @@ impl Worker {
         self.serve_sockets();
         self.serve_rings();
         self.keep();
-        self.sockets.flush(&mut self.store);
+        // Rings first: a domain may ask as soon as its tools hear that it was introduced.
         self.flush_rings();
+        self.sockets.flush(&mut self.store);
         // What rings that failed leave behind.
         self.keep();
         if self.journal.as_ref().is_none_or(Journal::is_long) {
