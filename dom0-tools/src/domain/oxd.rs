@@ -21,6 +21,7 @@ use crate::ctl::Xen;
 use crate::device::console::log;
 use crate::device::console::service::Consoles;
 use crate::device::nodes::{Node, Nodes};
+use crate::store::server::{Devices, Options, Server, StartError};
 use crate::sys::{DomId, LinuxEvtchn, LinuxGntDev};
 
 /// Where the lock and the sockets are.
@@ -61,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let xen = Xen::open()?;
     // Whether this is the control domain, said at once rather than by the first request.
     xen.domains().context("domains cannot be listed")?;
-    let store = open_store(arguments)?;
+    let (store, _server) = open_store(arguments)?;
     announce_dom0(&store)?;
     let evtchn = LinuxEvtchn::open().context("/dev/xen/evtchn")?;
     let gntdev = LinuxGntDev::open().context("/dev/xen/gntdev (module xen-gntdev)")?;
@@ -127,9 +128,22 @@ fn lock(folder: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Whoever serves the store.
-fn open_store(_: &Arguments) -> Result<Link> {
-    Ok(Link::open()?)
+/// Serves the store, unless another program does; it ends with the server that is returned.
+fn open_store(arguments: &Arguments) -> Result<(Link, Option<Server>)> {
+    let server = if arguments.no_store {
+        None
+    } else {
+        let devices = Devices::open().context("xenstore cannot be served")?;
+        match Server::start(&Options::default(), Some(devices)) {
+            Ok(server) => Some(server),
+            Err(StartError::Served(socket)) => {
+                tracing::warn!("xenstore is served at {} already", socket.display());
+                None
+            }
+            Err(e) => return Err(e.into()),
+        }
+    };
+    Ok((Link::open()?, server))
 }
 
 /// Consoles are served by one program.
