@@ -32,6 +32,7 @@ pub mod io;
 pub mod mca;
 pub mod memory;
 pub mod nmi;
+pub mod oxen;
 pub mod physdev;
 pub mod platform;
 pub mod sched;

@@ -1,7 +1,10 @@
 //! May this caller do this to that domain? One function a question.
 //!
 //! Answers depend on roles alone, which a domain has from its creation. Knows no
-//! hypercalls; whoever asks chooses the error.
+//! hypercalls; whoever asks chooses the error. What was done with a right, and what was
+//! tried without one, is in [`audit`].
+
+pub mod audit;
 
 use crate::addr::{DomId, Mfn};
 use crate::domain::Domain;
@@ -42,6 +45,27 @@ pub fn may_control(who: &Subject, target: DomId) -> bool {
 #[must_use]
 pub fn may_control_host(who: &Subject) -> bool {
     who.roles.contains(Roles::CONTROL)
+}
+
+/// Whether it may ask which domains there are and how they are: tools, and who serves
+/// xenstore, which has to learn of deaths.
+#[must_use]
+pub fn may_see_domains(who: &Subject) -> bool {
+    who.roles.intersects(Roles::CONTROL | Roles::XENSTORE)
+}
+
+/// Whether it may look at the host's memory map and the machine-to-physical table, and map
+/// what is the hypervisor's own.
+#[must_use]
+#[inline]
+pub fn may_see_host_memory(who: &Subject) -> bool {
+    who.roles.contains(Roles::CONTROL)
+}
+
+/// Whether it may write back every cache of a CPU: who has devices that look at memory.
+#[must_use]
+pub fn may_write_back_caches(who: &Subject) -> bool {
+    who.roles.contains(Roles::HARDWARE)
 }
 
 /// Whether devices are its: interrupts, PCI, power, the date.
@@ -130,15 +154,30 @@ mod tests {
         roles: Roles::DRIVER.union(Roles::HARDWARE),
     };
 
+    const STORE: Subject = Subject {
+        id: DomId(3),
+        roles: Roles::XENSTORE,
+    };
+
     #[test]
     fn control() {
         assert!(may_control(&DOM0, DomId(5)) && may_control(&GUEST, DomId(5)));
         assert!(!may_control(&GUEST, DomId(0)) && !may_control(&DRIVER, DomId(5)));
         assert!(may_control_host(&DOM0) && !may_control_host(&DRIVER));
+        assert!(may_see_host_memory(&DOM0) && !may_see_host_memory(&DRIVER));
+    }
+
+    #[test]
+    fn who_serves_xenstore_sees_domains_and_manages_none() {
+        assert!(may_see_domains(&STORE) && may_see_domains(&DOM0));
+        assert!(!may_see_domains(&GUEST) && !may_see_domains(&DRIVER));
+        assert!(!may_control(&STORE, DomId(5)) && !may_control_host(&STORE));
+        assert!(may_bind_global_virq(&STORE) && !may_hardware(&STORE));
     }
 
     #[test]
     fn hardware() {
+        assert!(may_write_back_caches(&DRIVER) && !may_write_back_caches(&GUEST));
         assert!(may_hardware(&DOM0) && may_hardware(&DRIVER) && !may_hardware(&GUEST));
         assert!(may_use_console(&DOM0) && !may_use_console(&GUEST));
         assert!(may_bind_global_virq(&DOM0) && !may_bind_global_virq(&GUEST));

@@ -5,6 +5,7 @@ use super::{FlushStamp, Tlb};
 use crate::addr::{CpuId, CpuMask, GuestVa, Mfn};
 use crate::domain::{Domain, Vcpu, VcpuState};
 use crate::sched::UnitId;
+use crate::sync::Level;
 use alloc::sync::Arc;
 
 /// The CPU that asks: a test has one.
@@ -19,11 +20,11 @@ pub fn relax() {
 }
 
 std::thread_local! {
-    static HELD: core::cell::RefCell<[u8; 16]> = const { core::cell::RefCell::new([0; 16]) };
+    static HELD: core::cell::RefCell<[u8; Level::COUNT]> = const { core::cell::RefCell::new([0; Level::COUNT]) };
 }
 
 /// Runs `f` on this CPU's count of held locks by level.
-pub fn with_held_locks<R>(f: impl FnOnce(&mut [u8; 16]) -> R) -> R {
+pub fn with_held_locks<R>(f: impl FnOnce(&mut [u8; Level::COUNT]) -> R) -> R {
     HELD.with(|h| f(&mut h.borrow_mut()))
 }
 

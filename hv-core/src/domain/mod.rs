@@ -17,6 +17,7 @@ pub mod rights;
 mod roles;
 pub mod shutdown;
 pub mod teardown;
+pub mod usage;
 pub mod vcpu;
 pub mod wallclock;
 pub mod watchdog;
@@ -77,6 +78,8 @@ pub struct Domain {
     pub shutdown: AtomicU32,
     /// Absent hypercalls the log has named, a bit a number.
     pub absent_noted: AtomicU64,
+    /// Attempts at what it has no right to.
+    pub denied: usage::Denied,
     /// Why it will have shut down, whatever the reason then given; `u32::MAX`: not
     /// decided.
     shutdown_code: AtomicU32,
@@ -128,6 +131,7 @@ impl Domain {
             memory_map: Lock::new(Level::DomainPages, Vec::new()),
             pollers: AtomicU32::new(0),
             absent_noted: AtomicU64::new(0),
+            denied: usage::Denied::new(),
             shutdown: AtomicU32::new(u32::MAX),
             shutdown_code: AtomicU32::new(u32::MAX),
             watchdogs: watchdog::Watchdogs::new(parts.id),

@@ -6,6 +6,7 @@
 //! vCPU does not run.
 
 use super::Domain;
+use super::usage::Usage;
 use crate::addr::{DomId, GuestVa, Mfn, VcpuId};
 use crate::arch::fpu::FpuArea;
 use crate::arch::machine;
@@ -236,6 +237,8 @@ pub struct Vcpu {
     pub polling: AtomicBool,
     /// CPUs it may run on again when a pin ends (`SCHEDOP_pin_override`); 0: no pin.
     pub pinned_from: AtomicU64,
+    /// What it has used.
+    pub usage: Usage,
     /// Whether the guest has registered a `vcpu_info`.
     pub info_moved: AtomicBool,
     /// The frame of that plus 1, of which a writable reference is held; 0: none.
@@ -261,6 +264,7 @@ impl Vcpu {
             poll: Timer::new(TimerId::Poll(domain, id)),
             polling: AtomicBool::new(false),
             pinned_from: AtomicU64::new(0),
+            usage: Usage::default(),
             info_moved: AtomicBool::new(false),
             info_frame: AtomicU64::new(0),
         }

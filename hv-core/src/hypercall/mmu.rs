@@ -2,6 +2,7 @@
 //! operations in stretches, and which CPUs to flush.
 
 use super::{Call, Error, Reply};
+use crate::access;
 use crate::addr::{CpuMask, DomId, GuestVa, Mfn};
 use crate::arch::{FrameMem, Tlb, machine};
 use crate::domain::notify::SCHEDULER;
@@ -114,7 +115,7 @@ fn domain_of(call: &Call<'_>, id: u16) -> Result<Arc<Domain>, Error> {
     registry::get(DomId(id))
         .ok_or(Error::NoDomain)
         .and_then(|d| {
-            if call.domain.privileged || d.id == call.domain.id {
+            if access::may_control(&call.domain.subject(), d.id) {
                 Ok(d)
             } else {
                 Err(Error::NotPermitted)
@@ -131,7 +132,7 @@ pub(super) fn frame_owner(call: &Call<'_>, id: u16) -> Result<DomId, Error> {
         DomId::SELF => Ok(call.domain.id),
         own if own == call.domain.id => Err(Error::NoDomain),
         DomId::IO => Ok(DomId::IO),
-        DomId::XEN if call.domain.privileged => Ok(DomId::XEN),
+        DomId::XEN if access::may_see_host_memory(&call.domain.subject()) => Ok(DomId::XEN),
         DomId::XEN => Err(Error::NotPermitted),
         _ => domain_of(call, id).map(|d| d.id),
     }
@@ -162,6 +163,14 @@ pub(super) fn rights(call: &Call<'_>, foreigndom: u32) -> Result<(Rights<'static
         rights.io = own.io;
     }
     Ok((rights, foreign_tables))
+}
+
+/// Counts `count` frames of `owner` that went into page tables on behalf of the caller.
+#[inline]
+pub(super) fn count_foreign(call: &Call<'_>, owner: DomId, count: u64) {
+    if owner != call.domain.id && owner < DomId::IO {
+        call.vcpu.usage.foreign_maps.add(count);
+    }
 }
 
 /// This CPU alone.

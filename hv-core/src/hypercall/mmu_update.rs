@@ -77,6 +77,7 @@ fn list(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         };
         mm.tlb.flush(cpus);
     }
+    mmu::count_foreign(call, rights.frames, ran.done.into());
     mmu::write_done(&space, GuestVa(args[2]), before.wrapping_add(ran.done))?;
     match ran.end {
         Ok(()) => Ok(Reply::Done(0)),

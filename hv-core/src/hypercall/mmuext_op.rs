@@ -3,6 +3,7 @@
 
 use super::mmu::{self, ELEMENTS, Halt, Runner};
 use super::{Call, Error, HypercallResult, Reply};
+use crate::access;
 use crate::addr::{CpuMask, DomId, GuestVa, Mfn};
 use crate::arch::{FrameMem, Tlb, machine};
 use crate::mm::host;
@@ -106,7 +107,7 @@ fn one(call: &mut Call<'_>, owner: DomId, op: &abi::MmuextOp) -> Result<(), Halt
         abi::MMUEXT_NEW_USER_BASEPTR => new_user_baseptr(call, op.arg1),
         abi::MMUEXT_SET_LDT => set_ldt(call, op.arg1, op.arg2 as u32),
         abi::MMUEXT_FLUSH_CACHE | abi::MMUEXT_FLUSH_CACHE_GLOBAL => {
-            if !call.domain.privileged {
+            if !access::may_write_back_caches(&call.domain.subject()) {
                 return Err(Error::Access.into());
             }
             machine::wbinvd();

@@ -1,6 +1,7 @@
 //! Hypercalls: parse, check, commit. One file per hypercall; [`table`] is the
 //! dispatch table and the coverage document.
 
+mod audit;
 pub mod callback_op;
 pub mod console_io;
 pub mod cpu_policy;
@@ -128,13 +129,18 @@ pub fn dispatch(call: &mut Call<'_>) {
 /// multicall).
 #[inline]
 fn invoke(call: &mut Call<'_>, number: u64, args: [u64; 6]) -> HypercallResult {
-    match table::HANDLERS.get(number as usize) {
+    call.vcpu.usage.hypercalls.add(1);
+    let result = match table::HANDLERS.get(number as usize) {
         Some(Some(entry)) => (entry.handler)(call, args),
         _ => {
             table::note_absent(call, number);
             Err(Error::NotImplemented)
         }
+    };
+    if result == Err(Error::NotPermitted) {
+        audit::denied(call, number, args);
     }
+    result
 }
 
 /// `iret`; a kernel without a usable frame has lost its way, and its domain ends.

@@ -1,6 +1,6 @@
 //! `platform_op` (7): the host, for dom0.
 
-use super::{Call, Error, HypercallResult, Reply};
+use super::{Call, Error, HypercallResult, Reply, audit};
 use crate::access;
 use crate::addr::{CpuId, GuestVa, Nanos};
 use crate::arch::machine;
@@ -8,6 +8,7 @@ use crate::domain::wallclock;
 use crate::power::{self, End};
 use crate::time::pvclock::WallClock;
 use xen_abi::platform as abi;
+use xen_abi::xen::HYPERVISOR_PLATFORM_OP;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// ACPI sleep state S5: off.
@@ -28,24 +29,38 @@ pub fn platform_op(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     if op.interface_version != abi::XENPF_INTERFACE_VERSION {
         return Err(Error::Access);
     }
+    let cmd = op.cmd;
+    let result = run(call, at, &mut op);
+    let command = audit::Command {
+        hypercall: HYPERVISOR_PLATFORM_OP,
+        command: cmd,
+        target: None,
+        question: matches!(cmd, abi::XENPF_FIRMWARE_INFO | abi::XENPF_GET_CPUINFO),
+    };
+    audit::command(call, &command, &result);
+    result
+}
+
+/// Does what `op`, which is at `at`, asks for.
+fn run(call: &mut Call<'_>, at: GuestVa, op: &mut abi::XenPlatformOp) -> HypercallResult {
     if !access::may_hardware(&call.domain.subject()) {
         return Err(Error::NotPermitted);
     }
     match op.cmd {
-        abi::XENPF_SETTIME32 => set_time(from_settime32(&payload(&op)?)?),
-        abi::XENPF_SETTIME64 => set_time(from_settime64(&payload(&op)?)?),
+        abi::XENPF_SETTIME32 => set_time(from_settime32(&payload(op)?)?),
+        abi::XENPF_SETTIME64 => set_time(from_settime64(&payload(op)?)?),
         abi::XENPF_FIRMWARE_INFO => {
-            let mut info: abi::XenpfFirmwareInfo = payload(&op)?;
+            let mut info: abi::XenpfFirmwareInfo = payload(op)?;
             firmware_info(&mut info)?;
-            answer(&mut op, &info)?;
-            call.guest().write(at, &op)?;
+            answer(op, &info)?;
+            call.guest().write(at, &*op)?;
         }
-        abi::XENPF_ENTER_ACPI_SLEEP => enter_sleep(&payload(&op)?)?,
+        abi::XENPF_ENTER_ACPI_SLEEP => enter_sleep(&payload(op)?)?,
         abi::XENPF_GET_CPUINFO => {
-            let mut info: abi::XenpfPcpuinfo = payload(&op)?;
+            let mut info: abi::XenpfPcpuinfo = payload(op)?;
             cpu_info(&mut info);
-            answer(&mut op, &info)?;
-            call.guest().write(at, &op)?;
+            answer(op, &info)?;
+            call.guest().write(at, &*op)?;
         }
         _ => return Err(Error::NotImplemented),
     }

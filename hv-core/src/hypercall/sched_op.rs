@@ -1,6 +1,7 @@
 //! `sched_op` (29): giving up the CPU, and ending a domain.
 
 use super::{Call, Error, HypercallResult, Reply};
+use crate::access;
 use crate::addr::{CpuId, CpuMask, DomId, GuestVa, MAX_CPUS, Nanos};
 use crate::arch::machine;
 use crate::domain::notify::SCHEDULER;
@@ -180,7 +181,7 @@ fn remote_shutdown(call: &Call<'_>, id: DomId, reason: u32) -> Result<(), Error>
         return Err(Error::NotPermitted);
     }
     let target = registry::get(id).ok_or(Error::NoDomain)?;
-    if !call.domain.privileged {
+    if !access::may_control(&call.domain.subject(), id) {
         return Err(Error::NotPermitted);
     }
     shut_down(&target, reason);
@@ -189,7 +190,7 @@ fn remote_shutdown(call: &Call<'_>, id: DomId, reason: u32) -> Result<(), Error>
 
 /// Pins the calling vCPU of dom0 to a CPU for a while, or (negative) ends that.
 fn pin(call: &Call<'_>, cpu: i32) -> Result<(), Error> {
-    if !call.domain.privileged {
+    if !access::may_hardware(&call.domain.subject()) {
         return Err(Error::NotPermitted);
     }
     let (vcpu, now) = (call.vcpu, time::now());

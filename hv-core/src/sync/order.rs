@@ -38,6 +38,13 @@ pub enum Level {
     Device = 13,
     /// TLB shoot-down requests.
     Tlb = 14,
+    /// The record of privileged operations: may be taken anywhere.
+    Audit = 15,
     /// Console ring and UART: may be taken anywhere.
-    Console = 15,
+    Console = 16,
+}
+
+impl Level {
+    /// How many there are.
+    pub const COUNT: usize = Self::Console as usize + 1;
 }

@@ -12,6 +12,7 @@ use crate::hypercall::Call;
 use crate::mm::guest_stack::StackCache;
 use crate::sched::UnitId;
 use crate::sync::Guard;
+use crate::sync::Level;
 use alloc::sync::Arc;
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -37,7 +38,7 @@ pub struct CpuLocal {
     /// Which vCPU is loaded.
     pub(super) current: UnsafeCell<Option<Current>>,
     /// Locks held, by level (debug builds).
-    held_locks: Cell<[u8; 16]>,
+    held_locks: Cell<[u8; Level::COUNT]>,
     /// GDT frames mapped in the window now.
     pub(super) gdt_mapped: Cell<[Option<Mfn>; 14]>,
     /// Pages of the LDT window that are mapped now, a bit each.
@@ -57,7 +58,7 @@ impl CpuLocal {
         Self {
             id,
             current: UnsafeCell::new(None),
-            held_locks: Cell::new([0; 16]),
+            held_locks: Cell::new([0; Level::COUNT]),
             gdt_mapped: Cell::new([None; 14]),
             ldt_mapped: Cell::new(0),
             stack_cache: StackCache::new(),
@@ -152,10 +153,10 @@ pub fn local() -> &'static CpuLocal {
     unsafe { &*((*data()).local as *const CpuLocal) }
 }
 
-static BOOT_HELD: [AtomicU8; 16] = [const { AtomicU8::new(0) }; 16];
+static BOOT_HELD: [AtomicU8; Level::COUNT] = [const { AtomicU8::new(0) }; Level::COUNT];
 
 /// Runs `f` on this CPU's count of held locks by level.
-pub fn with_held_locks<R>(f: impl FnOnce(&mut [u8; 16]) -> R) -> R {
+pub fn with_held_locks<R>(f: impl FnOnce(&mut [u8; Level::COUNT]) -> R) -> R {
     if in_area() {
         let mut held = local().held_locks.get();
         let result = f(&mut held);

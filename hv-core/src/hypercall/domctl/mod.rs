@@ -13,13 +13,14 @@ mod vcpu;
 pub use info::describe;
 pub use sched::write_bitmap;
 
-use super::{Call, Error, HypercallResult, Reply};
+use super::{Call, Error, HypercallResult, Reply, audit};
 use crate::access;
 use crate::addr::{DomId, GuestVa};
 use crate::domain::{Domain, registry};
 use crate::mm::host;
 use alloc::sync::Arc;
 use xen_abi::domctl as abi;
+use xen_abi::xen::HYPERVISOR_DOMCTL;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One command, read from the caller.
@@ -68,14 +69,46 @@ pub fn domctl(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     if op.interface_version != abi::XEN_DOMCTL_INTERFACE_VERSION {
         return Err(Error::Access);
     }
-    let subject = subject(&op)?;
-    if !access::may_control_host(&call.domain.subject()) {
+    let mut request = Request { op };
+    let result = run(call, at, args, &mut request);
+    let command = audit::Command {
+        hypercall: HYPERVISOR_DOMCTL,
+        command: op.cmd,
+        target: Some(DomId(request.op.domain)),
+        question: is_question(op.cmd),
+    };
+    audit::command(call, &command, &result);
+    result
+}
+
+/// Whether a command changes nothing and shows no memory or registers of a domain.
+fn is_question(cmd: u32) -> bool {
+    matches!(
+        cmd,
+        abi::XEN_DOMCTL_GETDOMAININFO
+            | abi::XEN_DOMCTL_GETVCPUINFO
+            | abi::XEN_DOMCTL_GETVCPUAFFINITY
+            | abi::XEN_DOMCTL_GETNODEAFFINITY
+            | abi::XEN_DOMCTL_GET_ADDRESS_SIZE
+            | abi::XEN_DOMCTL_GETTSCINFO
+            | abi::XEN_DOMCTL_GET_CPU_POLICY
+    )
+}
+
+/// Does what `request`, whose structure is at `at`, asks for.
+fn run(call: &mut Call<'_>, at: GuestVa, args: [u64; 6], request: &mut Request) -> HypercallResult {
+    let subject = subject(&request.op)?;
+    let caller = call.domain.subject();
+    let allowed = match request.op.cmd {
+        abi::XEN_DOMCTL_GETDOMAININFO => access::may_see_domains(&caller),
+        _ => access::may_control_host(&caller),
+    };
+    if !allowed {
         return Err(Error::NotPermitted);
     }
-    let mut request = Request { op };
     let after = match subject {
-        None => life::create(call, &mut request)?,
-        Some(domain) => dispatch(call, &domain, &mut request)?,
+        None => life::create(call, request)?,
+        Some(domain) => dispatch(call, &domain, request)?,
     };
     if after != After::Done {
         call.guest().write(at, &request.op)?;

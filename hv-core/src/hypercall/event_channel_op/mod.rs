@@ -46,7 +46,9 @@ pub fn event_channel_op_compat(call: &mut Call<'_>, args: [u64; 6]) -> Hypercall
 fn send(call: &Call<'_>, arg: GuestVa) -> HypercallResult {
     let port: u32 = call.guest().read(arg)?;
     let domain: &Domain = call.domain;
-    match domain.events.send(port, domain)? {
+    let sent = domain.events.send(port, domain)?;
+    call.vcpu.usage.events_sent.add(1);
+    match sent {
         Sent::Dropped => {}
         Sent::Local(delivery) => domain.notify(delivery),
         Sent::Remote {

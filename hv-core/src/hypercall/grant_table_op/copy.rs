@@ -17,7 +17,9 @@ use xen_abi::grant_table as abi;
 /// `EFAULT`: the element cannot be read or written.
 pub(super) fn copy(call: &Call<'_>, at: GuestVa) -> Result<(), Error> {
     let mut op: abi::GnttabCopy = call.guest().read(at)?;
-    op.status = status(copy_one(call, &op));
+    let copied = copy_one(call, &op);
+    call.vcpu.usage.grant_copies.add(copied.is_ok().into());
+    op.status = status(copied);
     let place = at.add(offset_of!(abi::GnttabCopy, status) as u64);
     Ok(call.guest().write(place, &op.status)?)
 }

@@ -34,6 +34,7 @@ fn map_one(call: &Call<'_>, op: &abi::GnttabMapGrantRef) -> Result<(Handle, Mfn)
     match pin_and_place(call, &granter, &mapping, op) {
         Ok(mfn) => {
             mapper.grants.commit(handle, mapping);
+            call.vcpu.usage.grant_maps.add(1);
             Ok((handle, mfn))
         }
         Err(e) => {

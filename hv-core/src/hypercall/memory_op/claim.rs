@@ -1,6 +1,7 @@
 //! `claim_pages`: memory set aside for a domain that is being built.
 
 use super::super::{Call, Error, HypercallResult, Reply};
+use crate::access;
 use crate::addr::{DomId, GuestVa};
 use crate::domain::registry;
 use crate::mm::{AllocError, host};
@@ -12,7 +13,7 @@ use xen_abi::memory as abi;
 /// `EPERM`; `EFAULT`; `EINVAL`: other fields set, no such domain, a claim already, too
 /// little or too much; `ENOMEM`: the host has less.
 pub(super) fn claim(call: &Call<'_>, arg: GuestVa) -> HypercallResult {
-    if !call.domain.privileged {
+    if !access::may_control_host(&call.domain.subject()) {
         return Err(Error::NotPermitted);
     }
     let r: abi::XenMemoryReservation = call.guest().read(arg)?;

@@ -1,6 +1,7 @@
 //! Memory maps: the machine's for dom0, and the map a toolstack gives a guest.
 
 use super::super::{Call, Error, HypercallResult, Reply};
+use crate::access;
 use crate::addr::GuestVa;
 use crate::mm::memory_map::{MemoryMap, RegionKind};
 use crate::sync::Once;
@@ -46,7 +47,7 @@ fn machine_entries(map: &MemoryMap, devices: &[Range<u64>]) -> Vec<abi::E820Entr
 /// # Errors
 /// `EPERM`: not dom0. `EFAULT`. `EINVAL`: too little room.
 pub(super) fn machine(call: &Call<'_>, arg: GuestVa) -> HypercallResult {
-    if !call.domain.privileged {
+    if !access::may_see_host_memory(&call.domain.subject()) {
         return Err(Error::NotPermitted);
     }
     let entries = MACHINE.get().ok_or(Error::NotImplemented)?;
@@ -97,7 +98,7 @@ pub(super) fn set(call: &Call<'_>, arg: GuestVa) -> HypercallResult {
         return Err(Error::Invalid);
     }
     let subject = super::any_domain(call, foreign.domid).ok_or(Error::NoDomain)?;
-    if !call.domain.privileged {
+    if !access::may_control(&call.domain.subject(), subject.id) {
         return Err(Error::NotPermitted);
     }
     let mut entries = Vec::new();

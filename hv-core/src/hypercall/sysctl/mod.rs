@@ -5,12 +5,15 @@
 mod console;
 mod domains;
 mod machine;
+mod oxen;
 mod pool;
 
-use super::{Call, Error, HypercallResult, Reply};
+use super::{Call, Error, HypercallResult, Reply, audit};
 use crate::access;
 use crate::addr::GuestVa;
+use xen_abi::oxen::{OXEN_SYSCTL_AUDIT, OXEN_SYSCTL_STATS};
 use xen_abi::sysctl as abi;
+use xen_abi::xen::HYPERVISOR_SYSCTL;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One command, read from the caller.
@@ -25,6 +28,22 @@ impl Request {
         // Every body fits: its size is checked against the C headers.
         T::read_from_prefix(self.op.u.as_bytes())
             .map_or_else(|_| unreachable!("a body larger than its union"), |(v, _)| v)
+    }
+
+    /// Whether it changes nothing.
+    fn is_question(&self) -> bool {
+        match self.op.cmd {
+            abi::XEN_SYSCTL_DEBUG_KEYS => false,
+            abi::XEN_SYSCTL_READCONSOLE => self.body::<abi::XenSysctlReadconsole>().clear == 0,
+            abi::XEN_SYSCTL_SCHEDULER_OP => {
+                self.body::<abi::XenSysctlSchedulerOp>().cmd == abi::XEN_SYSCTL_SCHEDOP_GETINFO
+            }
+            abi::XEN_SYSCTL_CPUPOOL_OP => matches!(
+                self.body::<abi::XenSysctlCpupoolOp>().op,
+                abi::XEN_SYSCTL_CPUPOOL_OP_INFO | abi::XEN_SYSCTL_CPUPOOL_OP_FREEINFO
+            ),
+            _ => true,
+        }
     }
 
     /// Replaces it.
@@ -46,11 +65,29 @@ pub fn sysctl(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     if op.interface_version != abi::XEN_SYSCTL_INTERFACE_VERSION {
         return Err(Error::Access);
     }
-    if !access::may_control_host(&call.domain.subject()) {
+    let mut request = Request { op };
+    let result = run(call, at, &mut request);
+    let command = audit::Command {
+        hypercall: HYPERVISOR_SYSCTL,
+        command: op.cmd,
+        target: None,
+        question: request.is_question(),
+    };
+    audit::command(call, &command, &result);
+    result
+}
+
+/// Answers `request`, whose structure is at `at`.
+fn run(call: &mut Call<'_>, at: GuestVa, request: &mut Request) -> HypercallResult {
+    let caller = call.domain.subject();
+    let allowed = match request.op.cmd {
+        abi::XEN_SYSCTL_GETDOMAININFOLIST => access::may_see_domains(&caller),
+        _ => access::may_control_host(&caller),
+    };
+    if !allowed {
         return Err(Error::NotPermitted);
     }
-    let mut request = Request { op };
-    let r = &mut request;
+    let r = &mut *request;
     match r.op.cmd {
         abi::XEN_SYSCTL_READCONSOLE => console::read(call, r)?,
         abi::XEN_SYSCTL_DEBUG_KEYS => console::keys(call, r)?,
@@ -66,6 +103,8 @@ pub fn sysctl(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         abi::XEN_SYSCTL_SCHED_ID => pool::scheduler(r),
         abi::XEN_SYSCTL_SCHEDULER_OP => pool::parameters(r)?,
         abi::XEN_SYSCTL_CPUPOOL_OP => pool::pool(call, r)?,
+        OXEN_SYSCTL_STATS => oxen::stats(call, r)?,
+        OXEN_SYSCTL_AUDIT => oxen::audit(call, r)?,
         _ => return Err(Error::NotImplemented),
     }
     call.guest().write(at, &request.op)?;
