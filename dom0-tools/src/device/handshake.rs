@@ -106,6 +106,7 @@ pub fn close(store: &impl Nodes, device: Device, force: bool) -> Result<(), Hand
     let closed = store.wait(&back, DETACH_LIMIT, |store| {
         Ok(matches!(state(store, &back)?, State::Closed | State::Unknown).then_some(()))
     })?;
+    tracing::debug!(%device, force, closed = closed.is_some(), now = %state(store, &back)?, "close");
     if closed.is_none() && !force {
         // As before, as far as we can: the guest still uses it.
         store.update(&format!("{back}/online"), "1")?;

@@ -10,6 +10,7 @@
 //! | [`worker`], [`control`] | a domain's own thread, and what can be asked of it |
 //! | [`registry`], [`persist`] | which domains there are: in memory, on disk |
 //! | [`daemon`], [`server`] | what all threads share; the socket |
+//! | [`snapshot`] | memory and disks of a moment, on disk |
 //! | [`protocol`] | what `ox` and `oxd` say to each other |
 //! | [`failure`], [`events`] | what went wrong, what happened |
 //! | [`metrics`], [`exporter`] | figures, and their offer |
@@ -36,5 +37,6 @@ pub mod persist;
 pub mod protocol;
 pub mod registry;
 pub mod server;
+pub mod snapshot;
 pub mod undo;
 pub mod worker;

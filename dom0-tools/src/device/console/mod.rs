@@ -19,3 +19,6 @@ pub mod log;
 pub mod pump;
 pub mod service;
 mod terminal;
+
+#[cfg(test)]
+mod tests;
