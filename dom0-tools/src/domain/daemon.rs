@@ -176,7 +176,33 @@ impl Daemon {
             }
         }
         self.persist.retain(&living);
-        self.sweep(&domains)
+        self.sweep(&domains)?;
+        self.start_due(&living);
+        Ok(())
+    }
+
+    /// Starts the successors that a former daemon owed, each in a thread of its own.
+    fn start_due(self: &Arc<Self>, living: &[Uuid]) {
+        for config in self.persist.due() {
+            let Some(uuid) = config.uuid else { continue };
+            if living.contains(&uuid) {
+                self.persist.unmark_start(uuid);
+                continue;
+            }
+            let daemon = Arc::clone(self);
+            let spawned = std::thread::Builder::new()
+                .name("successor".into())
+                .spawn(move || {
+                    let name = config.name.to_string();
+                    if let Err(failure) = daemon.create(config, false, &mut |_| {}) {
+                        tracing::error!(name, error = failure.text, "not started anew");
+                    }
+                    daemon.persist.unmark_start(uuid);
+                });
+            if let Err(error) = spawned {
+                tracing::error!(%error, "no thread for a successor");
+            }
+        }
     }
 
     fn adopt(self: &Arc<Self>, domain: DomId, config: DomainConfig) -> Result<(), StepError> {

@@ -3,6 +3,7 @@
 use super::create::CreateError;
 use super::machine::StepError;
 use super::protocol::{Failure, FailureCode};
+use super::snapshot::SnapshotError;
 use crate::build;
 use crate::ctl;
 use crate::device::handshake::HandshakeError;
@@ -81,6 +82,18 @@ impl From<CreateError<StepError>> for Failure {
             CreateError::Step(error) => error.into(),
             CreateError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        let code = match &error {
+            SnapshotError::Absent { .. } => FailureCode::NotFound,
+            SnapshotError::Exists { .. } => FailureCode::InUse,
+            SnapshotError::File { .. } | SnapshotError::Manifest { .. } => FailureCode::BadFile,
+            SnapshotError::Disk { .. } => FailureCode::Unsupported,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

@@ -97,6 +97,7 @@ impl Maker for Machine {
     type New = NewDomain;
 
     fn make(&self, uuid: Uuid, config: &DomainConfig) -> Result<NewDomain, StepError> {
+        refuse_unsupported(config)?;
         let params = CreateDomain {
             handle: uuid.0,
             vcpus: config.max_vcpus(),
@@ -367,6 +368,25 @@ impl Machine {
         Ok(self
             .store
             .write(&layout::availability(domain, online, all))?)
+    }
+}
+
+/// What a configuration may ask for and nobody here does: said, rather than left out in
+/// silence.
+fn refuse_unsupported(config: &DomainConfig) -> Result<(), StepError> {
+    let asked = [
+        ("channel", !config.channel.is_empty()),
+        ("irqs", !config.irqs.is_empty()),
+        ("ioports", !config.ioports.is_empty()),
+        ("iomem", !config.iomem.is_empty()),
+        ("bootloader", config.bootloader.is_some()),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        Some((key, _)) => Err(StepError::Unsupported {
+            key,
+            what: "not supported yet: leave it out".into(),
+        }),
+        None => Ok(()),
     }
 }
 

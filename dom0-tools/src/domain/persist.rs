@@ -3,6 +3,7 @@
 //! ```text
 //! FOLDER/making/UUID         a domain of this UUID is being made, and is not complete
 //! FOLDER/domains/UUID.toml   the configuration of one that is complete
+//! FOLDER/starting/UUID.toml  the configuration of one whose successor is due
 //! ```
 //!
 //! The first is written before the hypervisor is asked for the domain and becomes the second
@@ -42,7 +43,7 @@ impl Persist {
     /// # Errors
     /// The file system's.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        for part in ["making", "domains"] {
+        for part in ["making", "domains", "starting"] {
             std::fs::create_dir_all(folder.join(part))?;
         }
         Ok(Self {
@@ -88,12 +89,39 @@ impl Persist {
     /// There is no such domain any more.
     pub fn forget(&self, uuid: Uuid) {
         for path in [self.making(uuid), self.complete(uuid)] {
-            if let Err(error) = std::fs::remove_file(&path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!(path = %path.display(), %error, "not removed");
-            }
+            remove(&path);
         }
+    }
+
+    fn starting(&self, uuid: Uuid) -> PathBuf {
+        self.folder.join("starting").join(format!("{uuid}.toml"))
+    }
+
+    /// The domain of this UUID ends, and one of the same configuration is to follow.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn mark_start(&self, uuid: Uuid, config: &DomainConfig) -> io::Result<()> {
+        write(&self.starting(uuid), &config.to_toml())
+    }
+
+    /// It has followed, or shall not any more.
+    pub fn unmark_start(&self, uuid: Uuid) {
+        remove(&self.starting(uuid));
+    }
+
+    /// Configurations of the domains that were to follow.
+    pub fn due(&self) -> Vec<DomainConfig> {
+        let Ok(entries) = std::fs::read_dir(self.folder.join("starting")) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .filter_map(|entry| {
+                let text = std::fs::read_to_string(entry.path()).ok()?;
+                DomainConfig::from_toml(&text, "starting").ok()
+            })
+            .collect()
     }
 
     /// What is known about a UUID.
@@ -114,7 +142,7 @@ impl Persist {
 
     /// Forgets all UUIDs but those of `living`.
     pub fn retain(&self, living: &[Uuid]) {
-        for part in ["making", "domains"] {
+        for part in ["making", "domains", "starting"] {
             let Ok(entries) = std::fs::read_dir(self.folder.join(part)) else {
                 continue;
             };
@@ -128,6 +156,14 @@ impl Persist {
                 }
             }
         }
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "not removed");
     }
 }
 
@@ -147,6 +183,13 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn config_of(persist: &Persist, uuid: Uuid) -> DomainConfig {
+        match persist.known(uuid) {
+            Known::Complete(config) => *config,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn a_domain_is_half_made_or_complete_or_unknown() {
         let folder = tempfile::tempdir().unwrap();
@@ -165,6 +208,13 @@ mod tests {
         config.cmdline = "x".into();
         persist.change(uuid, &config).unwrap();
         assert_eq!(persist.known(uuid), Known::Complete(Box::new(config)));
+        assert!(persist.due().is_empty());
+        persist
+            .mark_start(uuid, &config_of(&persist, uuid))
+            .unwrap();
+        assert_eq!(persist.due().len(), 1);
+        persist.unmark_start(uuid);
+        assert!(persist.due().is_empty());
         persist.retain(&[uuid, other]);
         assert_ne!(persist.known(uuid), Known::Nothing);
         persist.retain(&[other]);

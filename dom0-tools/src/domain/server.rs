@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -19,8 +20,9 @@ use super::protocol::{
     send,
 };
 use super::registry::NotTaken;
+use super::snapshot::{self, Snapshots};
 use super::worker::Task;
-use crate::config::DomainConfig;
+use crate::config::{BadValue, DomainConfig};
 use crate::sys::DomId;
 
 /// Connections at a time.
@@ -138,12 +140,16 @@ impl Connection {
             | Request::Config { domain }
             | Request::Save { domain, .. }
             | Request::SnapshotCreate { domain, .. } => self.give(DomId(domain), request),
-            Request::Restore { .. }
-            | Request::SnapshotList { .. }
-            | Request::SnapshotRevert { .. }
-            | Request::SnapshotDelete { .. } => {
-                Err(Failure::new(FailureCode::Unsupported, "not supported yet"))
+            Request::SnapshotList { domain } => snapshots(domain.as_deref()),
+            Request::SnapshotDelete { domain, name } => {
+                let (domain, name) = (parsed(&domain)?, parsed(&name)?);
+                Snapshots::new(Path::new(snapshot::FOLDER)).delete(&domain, &name)?;
+                Ok(Response::Done)
             }
+            Request::Restore { .. } | Request::SnapshotRevert { .. } => Err(Failure::new(
+                FailureCode::Unsupported,
+                "this version cannot restore domains",
+            )),
         }
     }
 
@@ -264,6 +270,18 @@ impl Connection {
         }
         Ok(Response::Done)
     }
+}
+
+fn snapshots(domain: Option<&str>) -> Result<Response, Failure> {
+    let domain = domain.map(parsed).transpose()?;
+    let snapshots = Snapshots::new(Path::new(snapshot::FOLDER));
+    Ok(Response::Snapshots(snapshots.list(domain.as_ref())))
+}
+
+/// A name out of a message, checked again: it becomes part of a path.
+fn parsed<T: FromStr<Err = BadValue>>(text: &str) -> Result<T, Failure> {
+    text.parse()
+        .map_err(|error: BadValue| Failure::new(FailureCode::BadConfig, error.to_string()))
 }
 
 fn gone(domain: DomId) -> Failure {

@@ -4,7 +4,7 @@
 //! FOLDER/DOMAIN/NAME/snapshot.toml    what it is made of (below)
 //! FOLDER/DOMAIN/NAME/memory           the domain as a stream
 //! FOLDER/DOMAIN/NAME/disk-51712       a disk's content
-//! FOLDER/DOMAIN/.making-NAME/         one that is not complete; removed at the next chance
+//! FOLDER/DOMAIN/-making-NAME/         one that is not complete; removed at the next chance
 //! ```
 //!
 //! A snapshot becomes visible by one rename when all of it is on disk. Each part says what
@@ -35,7 +35,7 @@ const MANIFEST: &str = "snapshot.toml";
 const MEMORY: &str = "memory";
 
 /// Beginning of the names of incomplete ones; no snapshot's name begins so.
-const MAKING: &str = ".making-";
+const MAKING: &str = "-making-";
 
 /// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
@@ -369,7 +369,10 @@ impl Manifest {
     pub fn restore_disks(&self, folder: &Path) -> Result<(), SnapshotError> {
         for disk in &self.disks {
             let (from, target) = (folder.join(&disk.part.file), Path::new(&disk.target));
-            if target.metadata().is_ok_and(|m| m.file_type().is_block_device()) {
+            if target
+                .metadata()
+                .is_ok_and(|m| m.file_type().is_block_device())
+            {
                 overwrite(&from, target)?;
                 continue;
             }
@@ -398,7 +401,9 @@ impl Manifest {
                 return Err(wrong(format!("`{}` is no file of it", part.file)));
             }
             if part.base.is_some() {
-                return Err(wrong("it builds upon another one, which is not understood".into()));
+                return Err(wrong(
+                    "it builds upon another one, which is not understood".into(),
+                ));
             }
         }
         Ok(self)

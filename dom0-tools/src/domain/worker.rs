@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use super::control;
 use super::create::How;
 use super::daemon::Daemon;
-use super::life::{Input, Life, Order, Phase, Policy};
+use super::life::{Input, Life, Order, Phase, Policy, Then};
 use super::machine::Machine;
 use super::protocol::{DomainEventKind, Failure, FailureCode, Request, Response};
 use super::registry::{Entry, MOST_TASKS};
@@ -126,9 +126,29 @@ impl Worker {
     /// Something happened.
     pub fn input(&mut self, input: Input) {
         let policy = Policy::of(&self.entry.config());
-        for order in self.life.step(input, policy) {
+        let before = self.life.phase();
+        let orders = self.life.step(input, policy);
+        self.note_successor(before);
+        for order in orders {
             tracing::debug!(domain = self.entry.domain.0, ?order, "order");
             self.obey(order);
+        }
+    }
+
+    /// Writes down that a successor is due, before the first step towards it, or is not any
+    /// more: another daemon may have to go on.
+    fn note_successor(&self, before: Phase) {
+        let (uuid, persist) = (self.entry.uuid, &self.daemon.persist);
+        match (before, self.life.phase()) {
+            (Phase::Ending(Then::Start), Phase::Ending(Then::Nothing)) => {
+                persist.unmark_start(uuid);
+            }
+            (before, after @ Phase::Ending(Then::Start)) if before != after => {
+                if let Err(error) = persist.mark_start(uuid, &self.entry.config()) {
+                    self.trouble(&error.to_string());
+                }
+            }
+            _ => {}
         }
     }
 
@@ -170,6 +190,7 @@ impl Worker {
             Ok(domain) => self.tell(DomainEventKind::Restarted(domain.0)),
             Err(failure) => self.trouble(&format!("not started anew: {}", failure.text)),
         }
+        self.daemon.persist.unmark_start(self.entry.uuid);
     }
 
     /// Gives the name and the UUID to a successor: this one is called `NAME-DOMID` and kept.
