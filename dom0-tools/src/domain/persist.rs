@@ -140,9 +140,9 @@ impl Persist {
         }
     }
 
-    /// Forgets all UUIDs but those of `living`.
+    /// Forgets all UUIDs but those of `living`, and nothing that is owed.
     pub fn retain(&self, living: &[Uuid]) {
-        for part in ["making", "domains", "starting"] {
+        for part in ["making", "domains"] {
             let Ok(entries) = std::fs::read_dir(self.folder.join(part)) else {
                 continue;
             };
@@ -212,6 +212,8 @@ mod tests {
         persist
             .mark_start(uuid, &config_of(&persist, uuid))
             .unwrap();
+        // What is owed outlives the sweep that follows a daemon's death.
+        persist.retain(&[uuid]);
         assert_eq!(persist.due().len(), 1);
         persist.unmark_start(uuid);
         assert!(persist.due().is_empty());
