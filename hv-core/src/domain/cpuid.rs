@@ -1,9 +1,11 @@
 //! What the guests of this host see of CPUID.
 
+use super::Domain;
 use crate::arch::machine;
 use crate::pv_emul::cpuid::{Policy, TimeFacts};
 use crate::pv_emul::seam::{CpuidRegs, HostCpuid};
 use crate::sync::Once;
+use alloc::boxed::Box;
 
 /// The host's CPUID.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +17,47 @@ impl HostCpuid for HostCpu {
         CpuidRegs { eax, ebx, ecx, edx }
     }
 }
+
+impl Domain {
+    /// What the domain sees of CPUID: what every guest does, less what tools took away
+    /// before it first ran.
+    #[inline]
+    pub fn cpu_policy(&self) -> &Policy {
+        match self.cpuid.get() {
+            Some(Some(own)) => own,
+            _ => policy(),
+        }
+    }
+
+    /// What it will see once it runs.
+    #[must_use]
+    pub fn planned_cpu_policy(&self) -> Policy {
+        let account = self.life.account.lock();
+        let planned = account.cpu_policy.as_deref();
+        planned.unwrap_or_else(|| self.cpu_policy()).clone()
+    }
+
+    /// Lets `change` take features away, before the domain first runs.
+    ///
+    /// # Errors
+    /// [`HasRun`].
+    pub fn restrict_cpu(&self, change: impl FnOnce(&mut Policy)) -> Result<(), HasRun> {
+        let mut planned = self.planned_cpu_policy();
+        change(&mut planned);
+        planned.settle();
+        let planned = Box::new(planned);
+        let mut account = self.life.account.lock();
+        if self.cpuid.get().is_some() {
+            return Err(HasRun);
+        }
+        account.cpu_policy = Some(planned);
+        Ok(())
+    }
+}
+
+/// The domain has run: what it has seen stays so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HasRun;
 
 static POLICY: Once<Policy> = Once::new();
 

@@ -23,8 +23,10 @@ use super::{Domain, shutdown};
 use crate::addr::Mfn;
 use crate::arch::machine;
 use crate::grant::Handle;
+use crate::pv_emul::cpuid::Policy;
 use crate::pv_mm::Leftover;
 use crate::sync::{Level, Lock};
+use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 
 /// Where a domain is on its way out.
@@ -60,6 +62,8 @@ pub(super) struct Account {
     pauses: u32,
     /// How far taking apart has come.
     pub(super) next: Part,
+    /// What the domain is to see of CPUID, if not what every guest does; until it first runs.
+    pub(super) cpu_policy: Option<Box<Policy>>,
     /// A table that is half taken apart.
     pub(super) leftover: Option<Leftover>,
 }
@@ -96,6 +100,7 @@ impl Life {
                 Account {
                     pauses,
                     next: Part::Ports,
+                    cpu_policy: None,
                     leftover: None,
                 },
             ),
@@ -167,6 +172,7 @@ impl Domain {
         let mut account = self.life.account.lock();
         account.pauses = account.pauses.checked_sub(1).ok_or(NotPaused)?;
         if account.pauses == 0 {
+            self.cpuid.call_once(|| account.cpu_policy.take());
             self.let_vcpus_go();
         }
         Ok(())

@@ -29,6 +29,7 @@ use crate::addr::{DomId, Mfn, VcpuId};
 use crate::event::PortTable;
 use crate::grant::GrantTable;
 use crate::mm::shared_page::SharedPage;
+use crate::pv_emul::cpuid::Policy;
 use crate::pv_emul::io::DomainIo;
 use crate::sched::GroupId;
 use crate::sync::{Level, Lock, Once};
@@ -54,6 +55,8 @@ pub struct Domain {
     pub max_vcpus: u32,
     /// Where it is in its life.
     pub life: Life,
+    /// What it sees of CPUID if not what every guest does; set as it first runs.
+    cpuid: Once<Option<Box<Policy>>>,
     /// The frame of `shared_info`.
     pub shared_info: Mfn,
     /// View of `shared_info`.
@@ -120,6 +123,7 @@ impl Domain {
             vcpus: Once::new(),
             max_vcpus: parts.max_vcpus,
             life: parts.life,
+            cpuid: Once::new(),
             shared_info: parts.shared_info,
             shared: parts.shared,
             assist: AtomicU64::new(0),

@@ -165,6 +165,9 @@ pub struct Policy {
     leaf7_1a: u32,
     ext1: CpuidRegs,
     host_1: CpuidRegs,
+    /// Leaf 80000007 edx and 80000008 ebx: what may be shown of the host's.
+    ext7d: u32,
+    ext8b: u32,
     address_bits: u32,
 }
 
@@ -245,7 +248,65 @@ impl Policy {
             leaf7_1a,
             ext1,
             host_1,
+            ext7d: ALLOW_E7D,
+            ext8b: ALLOW_E8B,
             address_bits,
+        }
+    }
+
+    /// Takes away the features that leaf `leaf`, `subleaf` of a tool's list does not have;
+    /// what it has beyond them is not given. Other leaves say nothing of features.
+    /// [`Policy::settle`] follows the last one.
+    pub fn restrict(&mut self, leaf: u32, subleaf: u32, wanted: CpuidRegs) {
+        match (leaf, subleaf) {
+            (1, _) => {
+                self.leaf1.ecx &= wanted.ecx | HYPERVISOR;
+                self.leaf1.edx &= wanted.edx;
+            }
+            (7, 0) => {
+                self.leaf7.eax = self.leaf7.eax.min(wanted.eax);
+                self.leaf7.ebx &= wanted.ebx;
+                self.leaf7.ecx &= wanted.ecx;
+                self.leaf7.edx &= wanted.edx;
+            }
+            (7, 1) => self.leaf7_1a &= wanted.eax,
+            (0xd, 0) => self.xcr0 &= u64::from(wanted.edx) << 32 | u64::from(wanted.eax),
+            (0x8000_0001, _) => {
+                self.ext1.ecx &= wanted.ecx;
+                self.ext1.edx &= wanted.edx;
+            }
+            (0x8000_0007, _) => self.ext7d &= wanted.edx,
+            (0x8000_0008, _) => self.ext8b &= wanted.ebx,
+            _ => {}
+        }
+    }
+
+    /// Makes what is left agree with itself: no state without XSAVE, no instruction without
+    /// its state.
+    pub fn settle(&mut self) {
+        let avx512 = control::XSTATE_AVX | XSTATE_AVX512;
+        if self.xcr0 & avx512 != avx512 {
+            self.xcr0 &= !XSTATE_AVX512;
+        }
+        if self.leaf1.ecx & XSAVE == 0 || self.xcr0 & 3 != 3 {
+            self.xcr0 = 0;
+            self.leaf1.ecx &= !XSAVE;
+        }
+        if self.xcr0 & control::XSTATE_AVX == 0 {
+            self.leaf1.ecx &= !NEED_AVX_1C;
+            self.leaf7.ebx &= !NEED_AVX_7B;
+            self.leaf7.ecx &= !NEED_AVX_7C;
+            self.leaf7_1a &= !NEED_AVX_7_1A;
+            self.ext1.ecx &= !NEED_AVX_E1C;
+        }
+        if self.xcr0 & XSTATE_AVX512 == 0 {
+            self.leaf7.ebx &= !NEED_AVX512_7B;
+            self.leaf7.ecx &= !NEED_AVX512_7C;
+            self.leaf7.edx &= !NEED_AVX512_7D;
+            self.leaf7_1a &= !NEED_AVX512_7_1A;
+        }
+        if self.leaf7.eax == 0 {
+            self.leaf7_1a = 0;
         }
     }
 
@@ -394,14 +455,14 @@ impl Policy {
             // 2-4 name; 5 and 6 caches; 19 and 1a TLBs for large pages and FP hints.
             2..=6 | 0x19 | 0x1a => host.cpuid(leaf, 0),
             7 => CpuidRegs {
-                edx: host.cpuid(leaf, 0).edx & ALLOW_E7D,
+                edx: host.cpuid(leaf, 0).edx & self.ext7d,
                 ..nothing
             },
             8 => {
                 let regs = host.cpuid(leaf, 0);
                 CpuidRegs {
                     eax: regs.eax & 0xffff,
-                    ebx: regs.ebx & ALLOW_E8B,
+                    ebx: regs.ebx & self.ext8b,
                     ecx: if self.vendor == Vendor::Amd {
                         regs.ecx & 0xf0ff
                     } else {

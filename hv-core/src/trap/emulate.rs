@@ -4,7 +4,7 @@
 use super::bounce;
 use crate::addr::{DomId, GuestVa, Mfn};
 use crate::arch::machine;
-use crate::domain::cpuid::{HostCpu, policy};
+use crate::domain::cpuid::HostCpu;
 use crate::hypercall::{Call, mmuext_op};
 use crate::mm::{HostGuestSpace, guest_space};
 use crate::pv_emul::seam::{
@@ -167,7 +167,7 @@ fn emulate(call: &mut Call<'_>, forced: bool) -> bool {
         .emulation_view(call.regs, call.domain, call.vcpu.id);
     let outcome = execute(
         &mut host,
-        policy(),
+        call.domain.cpu_policy(),
         &call.domain.io,
         &mut view,
         decoded,

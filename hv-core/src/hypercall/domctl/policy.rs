@@ -1,10 +1,13 @@
 //! What processor a domain sees: word size, time stamp counter, CPUID.
 
-use super::{After, Request};
+use super::{After, Request, not_oneself};
 use crate::addr::GuestVa;
 use crate::domain::Domain;
+use crate::domain::cpuid::HasRun;
 use crate::hypercall::{Call, Error, cpu_policy};
+use crate::pv_emul::seam::CpuidRegs;
 use crate::time;
+use alloc::vec::Vec;
 use xen_abi::domctl as abi;
 
 /// Bits of an address; there are no other guests.
@@ -54,24 +57,42 @@ pub(super) fn get_tsc(request: &mut Request) -> Result<After, Error> {
     Ok(After::CopyBack)
 }
 
-/// `set_cpu_policy`. Every domain sees what the host offers; a policy that asks for it, or
-/// less, is accepted.
+/// `set_cpu_policy`: features that the list lacks are taken from the domain; what it has
+/// beyond those there are is not given. Registers of the list change nothing.
 ///
-/// `EFAULT`; `EINVAL`: more leaves than there can be; the domain is dying.
+/// `EFAULT`; `EINVAL`: more leaves than there can be; oneself; the domain is dying. `EEXIST`:
+/// the domain has run. `ENOMEM`.
 pub(super) fn set_cpu_policy(
     call: &Call<'_>,
     domain: &Domain,
     request: &Request,
 ) -> Result<After, Error> {
     let wanted: abi::XenDomctlCpuPolicy = request.body();
+    not_oneself(call, domain)?;
     if domain.life.is_dying() || wanted.nr_leaves > cpu_policy::MOST_LEAVES {
         return Err(Error::Invalid);
     }
-    // Read to the end, so that a bad list is an error here as in Xen.
+    // All of the list before anything changes.
+    let mut leaves: Vec<abi::XenCpuidLeaf> = Vec::new();
+    leaves
+        .try_reserve_exact(wanted.nr_leaves as usize)
+        .map_err(|_| Error::NoMemory)?;
     for n in 0..u64::from(wanted.nr_leaves) {
         let at = GuestVa(wanted.leaves).add(n * size_of::<abi::XenCpuidLeaf>() as u64);
-        let _: abi::XenCpuidLeaf = call.guest().read(at)?;
+        leaves.push(call.guest().read(at)?);
     }
+    let restricted = domain.restrict_cpu(|policy| {
+        for l in &leaves {
+            let regs = CpuidRegs {
+                eax: l.a,
+                ebx: l.b,
+                ecx: l.c,
+                edx: l.d,
+            };
+            policy.restrict(l.leaf, l.subleaf, regs);
+        }
+    });
+    restricted.map_err(|HasRun| Error::Exists)?;
     Ok(After::Done)
 }
 

@@ -340,3 +340,44 @@ proptest! {
         let _ = policy(&INTEL).leaf(&INTEL, &asker, leaf & 0x8000_003f, sub);
     }
 }
+
+#[test]
+fn tools_take_features_away_and_give_none() {
+    let none = CpuidRegs::default();
+    let host = INTEL;
+    let before = Policy::new(&host, TimeFacts::default());
+    let asker = Asker {
+        xcr0: 3,
+        ..Asker::default()
+    };
+    let show = |policy: &Policy, leaf, sub| policy.leaf(&host, &asker, leaf, sub);
+    let features = [(1, 0), (7, 0), (7, 1), (0xd, 0), (0x8000_0001, 0)];
+    let mut same = before.clone();
+    for (leaf, sub) in features {
+        same.restrict(leaf, sub, ALL);
+    }
+    same.settle();
+    for (leaf, sub) in features {
+        assert_eq!(show(&same, leaf, sub), show(&before, leaf, sub));
+    }
+    // Without XSAVE there are no states, and nothing that needs them.
+    let mut less = before.clone();
+    let leaf1 = show(&before, 1, 0);
+    let no_xsave = CpuidRegs {
+        ecx: leaf1.ecx & !XSAVE,
+        ..leaf1
+    };
+    less.restrict(1, 0, no_xsave);
+    less.settle();
+    assert_eq!(less.xcr0(), 0);
+    assert_eq!(show(&less, 1, 0).ecx & (XSAVE | NEED_AVX_1C), 0);
+    assert_eq!(show(&less, 7, 0).ebx & (NEED_AVX_7B | NEED_AVX512_7B), 0);
+    // A guest can always tell that it is one.
+    let mut least = before.clone();
+    for (leaf, sub) in features {
+        least.restrict(leaf, sub, none);
+    }
+    least.settle();
+    assert_eq!(show(&least, 1, 0).ecx, HYPERVISOR);
+    assert_eq!(show(&least, 7, 1), none);
+}
