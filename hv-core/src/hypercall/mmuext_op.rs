@@ -6,6 +6,7 @@ use super::{Call, Error, HypercallResult, Reply};
 use crate::access;
 use crate::addr::{CpuMask, DomId, GuestVa, Mfn};
 use crate::arch::{FrameMem, Tlb, machine};
+use crate::mm::account::DomainPages;
 use crate::mm::host;
 use crate::pv_mm::{Rights, demote, pin, promote};
 use core::sync::atomic::Ordering;
@@ -169,7 +170,14 @@ fn rights_in(call: &Call<'_>, owner: DomId) -> Rights<'static> {
 fn pin_table(call: &mut Call<'_>, owner: DomId, mfn: Mfn, level: u8) -> Result<(), Halt> {
     let rights = rights_in(call, owner);
     let mm = host::get();
-    runner(call).run(|preempt| pin::pin(mm, &rights, mfn, level, preempt))
+    runner(call).run(|preempt| pin::pin(mm, &rights, mfn, level, preempt))?;
+    let account = mm.accounts.get(owner);
+    if account.is_some_and(DomainPages::is_dying) {
+        // Whoever takes the domain apart may have passed the frame already. If not, the pin
+        // is gone, which is no mistake of the caller's.
+        let _ = unpin_table(call, owner, mfn);
+    }
+    Ok(())
 }
 
 fn unpin_table(call: &mut Call<'_>, owner: DomId, mfn: Mfn) -> Result<(), Halt> {

@@ -49,8 +49,12 @@ impl DomainPages {
         self.dying.store(true, Ordering::SeqCst);
     }
 
-    pub(super) fn is_dying(&self) -> bool {
-        self.dying.load(Ordering::Relaxed)
+    /// Whether its domain is being destroyed. Who gives the domain something that its
+    /// destruction looks for must ask *after* that, and take it back if so.
+    #[must_use]
+    pub fn is_dying(&self) -> bool {
+        core::sync::atomic::fence(Ordering::SeqCst);
+        self.dying.load(Ordering::SeqCst)
     }
 
     /// Whether no frame of any kind is left.
@@ -92,8 +96,21 @@ impl DomainPages {
         self.claimed.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_claimed(&self, frames: u64) -> u64 {
-        self.claimed.swap(frames, Ordering::Relaxed)
+    /// Gives the claim up; how much of it was left.
+    pub(super) fn end_claim(&self) -> u64 {
+        self.claimed.swap(0, Ordering::Relaxed)
+    }
+
+    /// Begins a claim. False: there is one.
+    pub(super) fn begin_claim(&self, frames: u64) -> bool {
+        self.claimed
+            .compare_exchange(0, frames, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Gives back what [`Self::use_claim`] took.
+    pub(super) fn unuse_claim(&self, frames: u64) {
+        self.claimed.fetch_add(frames, Ordering::Relaxed);
     }
 
     /// Uses up to `frames` of the claim; how many it used.

@@ -42,7 +42,7 @@ pub mod walk;
 
 pub use host::{HostGuestSpace, HostMm, guest_space};
 
-use crate::addr::{DomId, Mfn};
+use crate::addr::{DomId, Mfn, Pfn};
 use crate::arch::{FrameMem, Tlb};
 use account::{Accounts, OverLimit};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -238,6 +238,9 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
     /// See [`AllocError`].
     pub fn alloc_for(&self, owner: DomId, request: Request) -> Result<Mfn, AllocError> {
         let account = self.accounts.get(owner).ok_or(AllocError::NoDomain)?;
+        if account.is_dying() {
+            return Err(AllocError::NoDomain);
+        }
         let frames = 1u64 << request.order.min(frame_alloc::MAX_ORDER);
         account.charge(frames)?;
         let used = account.use_claim(frames);
@@ -251,12 +254,27 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
             self.alloc
                 .alloc_block(&self.frames, &self.mem, &self.tlb, request, word)
         };
-        block.ok_or_else(|| {
+        let Some(first) = block else {
             account.uncharge(frames);
             self.claimed.fetch_add(used, Ordering::Relaxed);
-            account.set_claimed(account.claimed() + used);
-            AllocError::NoMemory
-        })
+            account.unuse_claim(used);
+            return Err(AllocError::NoMemory);
+        };
+        if account.is_dying() {
+            // Whoever takes the domain apart may have passed these frames already.
+            for n in 0..frames {
+                let _ = self.release_frame(first.offset(n), owner);
+            }
+            return Err(AllocError::NoDomain);
+        }
+        Ok(first)
+    }
+
+    /// Notes that `mfn` is `pfn` to `owner`, if it is its frame (still).
+    pub fn name_frame(&self, mfn: Mfn, owner: DomId, pfn: Pfn) {
+        if let Ok(page) = self.page(mfn, owner) {
+            self.m2p.set(page.mfn(), pfn);
+        }
     }
 
     /// As [`Self::alloc_for`], for frames that replace stolen ones: those still count, so
@@ -290,7 +308,7 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
         let account = self.accounts.get(owner).ok_or(AllocError::NoDomain)?;
         if frames == 0 {
             self.claimed
-                .fetch_sub(account.set_claimed(0), Ordering::Relaxed);
+                .fetch_sub(account.end_claim(), Ordering::Relaxed);
             return Ok(());
         }
         if account.claimed() != 0 || frames > account.max() {
@@ -300,11 +318,17 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
             .checked_sub(account.total())
             .filter(|n| *n > 0)
             .ok_or(AllocError::OverLimit)?;
-        if self.alloc.free_frames().saturating_sub(self.claimed()) < wanted {
-            return Err(AllocError::NoMemory);
+        let free = self.alloc.free_frames();
+        self.claimed
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |claimed| {
+                let after = claimed.checked_add(wanted)?;
+                (after <= free).then_some(after)
+            })
+            .map_err(|_| AllocError::NoMemory)?;
+        if !account.begin_claim(wanted) {
+            self.claimed.fetch_sub(wanted, Ordering::Relaxed);
+            return Err(AllocError::OverLimit);
         }
-        account.set_claimed(wanted);
-        self.claimed.fetch_add(wanted, Ordering::Relaxed);
         Ok(())
     }
 }

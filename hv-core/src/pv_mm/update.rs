@@ -234,11 +234,20 @@ fn set_l1<M: FrameMem, T: Tlb>(
         return Ok(old);
     }
     let mut new = check_l1(rights, new)?;
+    let mut how = how;
     let old = word.load(Ordering::Acquire);
     let mut taken = Taken::All;
     if old & pte::P != 0 {
         if (old ^ new) & !pte::L1_HARMLESS == 0 {
             taken = Taken::Nothing;
+            if is_others(mm, rights.tables, old) {
+                // Unmapping a grant flushes only what was accessed: that must not be
+                // forgotten.
+                new |= old & pte::A;
+                if how == Store::Set {
+                    how = Store::PreserveAd;
+                }
+            }
         } else if let Some(frame) = same_ram(mm, old, new) {
             taken = if new & pte::RW != 0 {
                 mm.upgrade_at(frame, rights.frames)
@@ -283,6 +292,14 @@ fn set_l1<M: FrameMem, T: Tlb>(
             Err(e)
         }
     }
+}
+
+/// Whether a present entry of `owner`'s table maps memory of another domain.
+#[inline]
+fn is_others<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, owner: DomId, entry: u64) -> bool {
+    mm.frames
+        .get(pte::frame(entry))
+        .is_some_and(|frame| frame.owner() != owner)
 }
 
 /// The atomic change itself. `old` is a recent look at the entry.

@@ -42,7 +42,9 @@ fn kind(domain: &Domain, raw: u64) -> u32 {
         return abi::XEN_DOMCTL_PFINFO_XTAB;
     };
     let (count, kind) = (frame.count(), frame.kind());
-    if count.owner() != domain.id || count.is_free() || count.refs() == 0 {
+    let theirs = count.owner() == domain.id && !count.is_free() && count.refs() != 0;
+    // What the hypervisor made for the domain is not part of what is saved.
+    if !theirs || count.is_hypervisor() {
         return abi::XEN_DOMCTL_PFINFO_XTAB;
     }
     let level = match kind.ty() {

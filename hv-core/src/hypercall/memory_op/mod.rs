@@ -7,6 +7,7 @@ mod claim;
 mod exchange;
 pub mod maps;
 mod reservation;
+mod resource;
 
 use super::{Call, Error, HypercallResult, Reply};
 use crate::access;
@@ -53,7 +54,8 @@ pub fn memory_op(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         abi::XENMEM_GET_SHARING_FREED_PAGES | abi::XENMEM_GET_SHARING_SHARED_PAGES => {
             Ok(Reply::Done(0))
         }
-        abi::XENMEM_GET_VNUMAINFO | abi::XENMEM_ACQUIRE_RESOURCE => Err(Error::NotSupported),
+        abi::XENMEM_ACQUIRE_RESOURCE => resource::acquire(call, args, start, arg),
+        abi::XENMEM_GET_VNUMAINFO => Err(Error::NotSupported),
         _ => Err(Error::NotImplemented),
     }
 }

@@ -132,7 +132,7 @@ impl Job {
         let pfn: u64 = space.read(at).ok()?;
         let mfn = mm.alloc_for(owner, self.request).ok()?;
         for n in 0..1 << self.request.order {
-            mm.m2p.set(mfn.offset(n), Pfn(pfn.wrapping_add(n)));
+            mm.name_frame(mfn.offset(n), owner, Pfn(pfn.wrapping_add(n)));
         }
         space.write(at, &mfn.raw()).ok()
     }
