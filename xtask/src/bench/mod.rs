@@ -1,6 +1,7 @@
 //! `bench`: Oxen beside Debian's real Xen and bare Linux, in one run: the same kernel, initramfs,
 //! boot loader and QEMU. A row where Oxen is behind says so.
 
+mod domains;
 mod memory;
 mod operations;
 mod size;
@@ -39,6 +40,8 @@ enum Part {
     Time,
     /// Executed instructions of single operations
     Operations,
+    /// Guests: their making and end, devices, save and restore, shares of a CPU
+    Domains,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -51,6 +54,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     if wants(Part::Operations) {
         operations::run(&args.cpu)?;
+    }
+    if wants(Part::Domains) {
+        domains::run(&args.cpu)?;
     }
     if wants(Part::Time) {
         time::run(&args.cpu, args.runs)?;
@@ -94,7 +100,7 @@ impl Mitigations {
 
 /// Boots and runs a script that must end with status 0.
 fn scripted(parts: &Parts, machine: &Machine, script: &str, name: &str) -> Result<Outcome> {
-    let timeout = std::time::Duration::from_secs(900);
+    let timeout = std::time::Duration::from_secs(3600);
     let outcome = run::headless(
         parts,
         machine,

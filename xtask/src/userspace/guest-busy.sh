@@ -29,6 +29,6 @@ files)
     ;;
 check)
     [ ! -e /tmp/failed ] || { cat /tmp/failed; exit 1; }
-    [ "$(pgrep dom0-load | wc -l)" -ge 3 ] || { ps; exit 1; }
+    [ "$(pidof dom0-load | wc -w)" -ge 3 ] || { ps; exit 1; }
     ;;
 esac

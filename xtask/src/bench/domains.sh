@@ -1,0 +1,86 @@
+# Measures guests, in dom0. Prints "row NAME|VALUE", with times in milliseconds.
+. /lib/guests.sh
+dmesg -n 1
+now() {
+    tr -d . </proc/uptime | cut -d' ' -f1
+}
+row() {
+    echo "row $1|$2"
+}
+# Milliseconds since `now` said $1.
+since() {
+    echo $((($(now) - $1) * 10))
+}
+failed() {
+    echo "failed: $1"
+    exit 1
+}
+# Seconds of CPU a guest has had, in tenths.
+cpu_time() {
+    $tool list "$1" | tail -n 1 | awk '{ print $NF * 10 }'
+}
+dom0-load serve 10.0.3.1:7 &
+
+# The first one brings the files into memory.
+spawn g1 >/dev/null || failed "create"
+await g1 "$READY" 600 || failed "init"
+$tool destroy g1 && gone g1 || failed "destroy"
+
+free=$(dom0-load memory | sed -n 's/free //p')
+start=$(now)
+spawn g1 memory=256 disk=80 >/dev/null || failed "create"
+row "create, until the command ends" "$(since "$start")"
+await g1 "$READY" 600 || failed "init"
+row "create, until the guest's init" "$(since "$start")"
+used=$((free - $(dom0-load memory | sed -n 's/free //p')))
+row "KiB for a guest of 256 MiB, beyond those" $((used - 256 * 1024))
+start=$(now)
+$tool list >/dev/null
+row "list" "$(since "$start")"
+
+took() {
+    sed -n 's/.* in \([0-9]*\)\.\([0-9]\) s.*/\1\200/p'
+}
+row "disk, 64 MiB written and read" "$(shell g1 "dom0-load disk /dev/xvda 64" | took)"
+row "TCP, 16 MiB there and back" "$(shell g1 "dom0-load tcp 10.0.3.1:7 16" | took)"
+row "ping, microseconds" "$(ping -c 20 10.0.3.11 | sed -n 's,.*= [0-9.]*/\([0-9]*\)\.\([0-9]*\)/.*,\1\2,p')"
+
+start=$(now)
+if $tool save g1 /guests/g1.save >/dev/null; then
+    row "save of 256 MiB" "$(since "$start")"
+    start=$(now)
+    $tool restore /guests/g1.save >/dev/null || failed "restore"
+    row "restore of 256 MiB" "$(since "$start")"
+    shell g1 true || failed "the restored guest"
+fi
+start=$(now)
+$tool destroy g1 && gone g1 || failed "destroy"
+row "destroy" "$(since "$start")"
+
+# Three guests that never rest, and one that mostly sleeps, on CPU 1.
+for number in 1 2 3 4; do
+    weight=$((number == 2 ? 512 : 256))
+    spawn g$number more="cpus = \"1\"
+cpu_weight = $weight" >/dev/null || failed "create g$number"
+    await g$number "$READY" 600 || failed "init of g$number"
+done
+for number in 1 2; do
+    shell g$number "(while :; do :; done &) >/dev/null 2>&1"
+done
+sleep 3
+one=$(cpu_time g1) two=$(cpu_time g2)
+sleep 30
+one=$(($(cpu_time g1) - one)) two=$(($(cpu_time g2) - two))
+row "weights 256 and 512: hundredths of the double" $((two * 100 / (one * 2)))
+if $tool sched-credit -d g1 -c 40 >/dev/null 2>&1; then
+    $tool pause g2
+    sleep 3
+    one=$(cpu_time g1)
+    sleep 30
+    row "cap of 40 %: percent had" $((($(cpu_time g1) - one) * 100 / 300))
+    $tool sched-credit -d g1 -c 0
+    $tool unpause g2
+fi
+shell g3 "(while :; do :; done &) >/dev/null 2>&1"
+row "ping of a sleeping guest while three work, longest, microseconds" \
+    "$(ping -c 30 10.0.3.14 | sed -n 's,.*= [0-9.]*/[0-9.]*/\([0-9]*\)\.\([0-9]*\) ms,\1\2,p')"
