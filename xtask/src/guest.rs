@@ -10,7 +10,7 @@ use pv_image::KernelFile;
 use crate::cpio::Archive;
 use crate::dom0::{self, Flavour, Kernel};
 use crate::setup::{self, Need};
-use crate::{initramfs, paths, process};
+use crate::{initramfs, paths, process, test};
 
 /// Serial number of the disk, by which dom0 knows it; also its label.
 pub const SERIAL: &str = "guests";
@@ -34,16 +34,19 @@ pub fn disk() -> Result<PathBuf> {
     let cache = paths::cache()?;
     let vmlinux = vmlinux(&kernel, &cache)?;
     let initrd = initramfs(&kernel)?;
+    let fuzz = std::fs::read(test::guests::kernel("pv-fuzz")?)?;
+    let content = [&initrd[..], &fuzz].concat();
     let disk = cache.join("guests.img");
     let stamp = cache.join("guests.stamp");
     let is_made = process::is_fresh(&disk, &vmlinux)
-        && std::fs::read(&stamp).is_ok_and(|made_of| made_of == initrd);
+        && std::fs::read(&stamp).is_ok_and(|made_of| made_of == content);
     if is_made {
         return Ok(disk);
     }
     std::fs::copy(&kernel.vmlinuz, folder.join("vmlinuz"))?;
     std::fs::copy(&vmlinux, folder.join("vmlinux"))?;
     std::fs::write(folder.join("initrd.img"), &initrd)?;
+    std::fs::write(folder.join("pv-fuzz"), &fuzz)?;
     let part = scratch.path().join("disk");
     std::fs::File::create(&part)?.set_len(DISK_MIB << 20)?;
     setup::ensure(&[Need::Ext4])?;
@@ -67,7 +70,7 @@ pub fn disk() -> Result<PathBuf> {
             .arg(&part),
     )?;
     std::fs::rename(&part, &disk).with_context(|| format!("cannot write {}", disk.display()))?;
-    std::fs::write(&stamp, &initrd)?;
+    std::fs::write(&stamp, &content)?;
     Ok(disk)
 }
 

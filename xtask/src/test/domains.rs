@@ -49,6 +49,8 @@ enum Scenario {
     Churn,
     /// A busy guest saved and restored 50 times, damaged files
     Save,
+    /// A million random hypercalls, rings and page tables full of nonsense
+    Fuzz,
 }
 
 impl Scenario {
@@ -58,6 +60,7 @@ impl Scenario {
             Self::Eight => "eight",
             Self::Churn => "churn",
             Self::Save => "save",
+            Self::Fuzz => "fuzz",
         }
     }
 
@@ -67,6 +70,7 @@ impl Scenario {
             Self::Eight => include_str!("domains/eight.sh"),
             Self::Churn => include_str!("domains/churn.sh"),
             Self::Save => include_str!("domains/save.sh"),
+            Self::Fuzz => include_str!("domains/fuzz.sh"),
         }
     }
 
@@ -77,6 +81,7 @@ impl Scenario {
             Self::Eight => 8,
             Self::Churn => 200,
             Self::Save => 50,
+            Self::Fuzz => 100,
         }
     }
 

@@ -56,7 +56,7 @@ impl IntoIterator for Verdicts {
 }
 
 pub fn run(report: &mut Report) {
-    let kernel = match build() {
+    let kernel = match kernel("pv-test") {
         Ok(kernel) => kernel,
         Err(why) => return report.test("PV test kernels", || Err(why)),
     };
@@ -99,8 +99,11 @@ fn judge(xen: Option<&Verdict>, oxen: Option<&Verdict>) -> Verdict {
     }
 }
 
-/// Compiles the kernel.
-fn build() -> Result<PathBuf> {
+/// Compiles the tiny kernels; the file of the one with that name.
+///
+/// # Errors
+/// When they do not compile.
+pub fn kernel(name: &str) -> Result<PathBuf> {
     process::run(process::cargo().args([
         "build",
         "--quiet",
@@ -113,7 +116,8 @@ fn build() -> Result<PathBuf> {
     ]))?;
     Ok(paths::cargo_target()
         .join(setup::BARE_METAL)
-        .join("release/pv-test"))
+        .join("release")
+        .join(name))
 }
 
 /// Runs every case on as many machines as it takes; `known` names them in the kernel's order.

@@ -4,7 +4,7 @@
 mod boots;
 mod devices;
 mod domains;
-mod guests;
+pub mod guests;
 mod host;
 mod lints;
 mod report;

@@ -82,8 +82,18 @@ impl Arena {
         }
     }
 
-    /// A page-table entry.
+    /// A page-table entry. One that is not present names no frame: Xen ends a guest that could
+    /// look at others' memory by such an entry (L1TF), and a life would be short.
     pub fn entry(&self, random: &mut Random) -> u64 {
+        let entry = self.any_entry(random);
+        if entry & PRESENT == 0 {
+            entry & 0xffe
+        } else {
+            entry
+        }
+    }
+
+    fn any_entry(&self, random: &mut Random) -> u64 {
         let frame = self.frame(random) << 12 & FRAME_MASK;
         match random.below(8) {
             0 => random.odd(),

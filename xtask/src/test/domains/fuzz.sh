@@ -1,0 +1,54 @@
+# Guests that mean harm: $count times 10000 random hypercalls, then rings and page tables full of
+# nonsense. A life may end early, by its own doing; another follows. Nobody else notices.
+steps=0
+seed=1
+
+# harm MODE STEPS SEED: one life of such a guest; adds what it did to $steps.
+harm() {
+    local log took
+    cat >/run/harm.cfg <<CONFIG
+name = "harm"
+kernel = "/guests/pv-fuzz"
+memory = 32
+extra = "mode=$1 count=$2 seed=$3"
+on_poweroff = "destroy"
+on_reboot = "destroy"
+on_crash = "destroy"
+CONFIG
+    log=$(console harm)
+    rm -f "$log"
+    $tool create /run/harm.cfg >/dev/null || failed "create a guest with seed $3"
+    # One that has stopped itself for good, without an end, is ended.
+    gone harm 60 >/dev/null || $tool destroy harm
+    gone harm || failed "the guest with seed $3 cannot be destroyed"
+    took=$(sed -n 's/.*FUZZ .*steps\{0,1\} \([0-9]*\).*/\1/p' "$log" | tail -n 1)
+    steps=$((steps + ${took:-0}))
+}
+
+step "a neighbour"
+spawn g1 || failed "create"
+await g1 "$READY" 300 || failed "the guest's init"
+harm calls 1000 0
+before=$(kept)
+
+for mode in calls rings tables; do
+    wanted=$((count * 10000))
+    [ $mode = calls ] || wanted=$((wanted / 10))
+    steps=0
+    lives=0
+    while [ $steps -lt $wanted ]; do
+        left=$((wanted - steps))
+        harm $mode $((left < 100000 ? left : 100000)) $seed
+        seed=$((seed + 1))
+        lives=$((lives + 1))
+        [ $lives -lt 2000 ] || failed "$mode: $steps steps in $lives lives"
+    done
+    step "$mode: $steps steps in $lives lives"
+    same "$before" || failed "something is left"
+done
+
+step "the neighbour"
+shell g1 "dom0-load disk /dev/xvda 16" || failed "its disk"
+shell g1 "ping -c 3 10.0.3.1" || failed "its card"
+$tool destroy g1 || failed "destroy"
+gone g1 || failed "g1 is still there"
