@@ -5,14 +5,18 @@
 //! then its vCPUs let go of what they hold, then its pages lose pins and owner. A frame that
 //! others map stays until they stop; then the last reference frees it as any other.
 
+#[cfg(test)]
+mod tests;
+
 use super::life::{Part, Stage};
 use super::notify::SCHEDULER;
 use super::{Domain, Vcpu, VcpuState, shutdown};
 use crate::addr::{DomId, Mfn};
+use crate::arch::{FrameMem, Tlb};
 use crate::event::Reset;
 use crate::grant::Handle;
-use crate::mm::HostMm;
 use crate::mm::account::DomainPages;
+use crate::mm::{HostMm, Mm};
 use crate::pv_mm::{Leftover, Preempt, demote, descriptors};
 use crate::time::timers;
 use core::cell::Cell;
@@ -166,8 +170,8 @@ fn release_state(mm: &HostMm, state: &mut VcpuState, preempt: Preempt<'_>) -> bo
 
 /// Unpins and gives up frames of `owner` from `from` on: where to go on, and a table that is
 /// half taken apart.
-fn release_frames(
-    mm: &HostMm,
+fn release_frames<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
     owner: DomId,
     from: Mfn,
     preempt: Preempt<'_>,
@@ -195,7 +199,7 @@ fn release_frames(
 
 /// Takes a frame's pin away, if it has one; the reference that was the pin's, if giving it
 /// back takes long.
-fn unpin(mm: &HostMm, owner: DomId, mfn: Mfn) -> Option<Leftover> {
+fn unpin<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, owner: DomId, mfn: Mfn) -> Option<Leftover> {
     let left = Cell::new(STRETCH);
     let spent = || {
         left.set(left.get().saturating_sub(1));
