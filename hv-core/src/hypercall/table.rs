@@ -78,7 +78,7 @@ const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
     t[abi::HYPERVISOR_MEMORY_OP as usize] = Some(partial(
         "memory_op",
         memory_op::memory_op,
-        "acquire_resource",
+        "virtual NUMA nodes, frames of translated guests",
     ));
     t[abi::HYPERVISOR_ARCH_0 as usize] = Some(partial(
         "mca",
