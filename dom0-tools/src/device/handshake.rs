@@ -7,6 +7,7 @@
 //! forced:  backend online=0, state=5, frontend removed ─► backend 6 ─► nodes removed
 //! ```
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::nodes::{Device, Node, Nodes, State, StoreFailure, state};
@@ -104,7 +105,10 @@ pub fn close(store: &impl Nodes, device: Device, force: bool) -> Result<(), Hand
         store.remove(&front)?;
     }
     let closed = store.wait(&back, DETACH_LIMIT, |store| {
-        Ok(matches!(state(store, &back)?, State::Closed | State::Unknown).then_some(()))
+        let ended = matches!(state(store, &back)?, State::Closed | State::Unknown);
+        // A backend whose frontend went first has ended without a word.
+        let left = force && !served(device);
+        Ok((ended || left).then_some(()))
     })?;
     tracing::debug!(%device, force, closed = closed.is_some(), now = %state(store, &back)?, "close");
     if closed.is_none() && !force {
@@ -115,6 +119,14 @@ pub fn close(store: &impl Nodes, device: Device, force: bool) -> Result<(), Hand
     Ok(())
 }
 
+/// Whether a backend driver of dom0 has the device.
+fn served(device: Device) -> bool {
+    let name = format!("{}-{}-{}", device.kind.word(), device.domain, device.id);
+    Path::new("/sys/bus/xen-backend/devices")
+        .join(name)
+        .exists()
+}
+
 /// Removes all three directories of a device.
 ///
 /// # Errors
@@ -123,4 +135,71 @@ pub fn forget(store: &impl Nodes, device: Device) -> Result<(), StoreFailure> {
     store.remove(&device.frontend())?;
     store.remove(&device.backend())?;
     store.remove(&device.record())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::fake::FakeStore;
+    use crate::device::nodes::Kind;
+    use crate::sys::DomId;
+
+    const DEVICE: Device = Device {
+        domain: DomId(60000),
+        kind: Kind::Vbd,
+        id: 51712,
+    };
+
+    fn connected() -> FakeStore {
+        let store = FakeStore::default();
+        store.write(&DEVICE.nodes(&[], &[])).unwrap();
+        let state = |half: &str| Node::new(format!("{half}/state"), "4");
+        let (front, back) = (DEVICE.frontend(), DEVICE.backend());
+        store.write(&[state(&front), state(&back)]).unwrap();
+        store
+    }
+
+    #[test]
+    fn a_guest_that_keeps_its_device_has_it_as_before() {
+        let store = connected();
+        let error = close(&store, DEVICE, false).unwrap_err();
+        assert!(matches!(error, HandshakeError::Kept { .. }), "{error}");
+        let online = format!("{}/online", DEVICE.backend());
+        assert_eq!(store.read(&online).unwrap().as_deref(), Some("1"));
+        assert!(store.paths().contains(&DEVICE.frontend()));
+    }
+
+    #[test]
+    fn a_guest_that_lets_go_is_waited_for() {
+        let store = connected();
+        let closed = (format!("{}/state", DEVICE.backend()), "6".into());
+        store.while_waiting.borrow_mut().push(closed);
+        close(&store, DEVICE, false).unwrap();
+        forget(&store, DEVICE).unwrap();
+        assert!(store.paths().is_empty(), "{:?}", store.paths());
+    }
+
+    /// Linux's block backend says nothing when its frontend's nodes went before it was asked
+    /// to end, as they do with a domain that died.
+    #[test]
+    fn a_backend_that_has_left_is_not_waited_for() {
+        let store = connected();
+        store.remove(&DEVICE.frontend()).unwrap();
+        close(&store, DEVICE, true).unwrap();
+    }
+
+    #[test]
+    fn a_backend_that_refuses_is_named_with_its_reason() {
+        let store = connected();
+        let back = DEVICE.backend();
+        let why = back.replacen("/backend/", "/error/backend/", 1);
+        store
+            .write(&[
+                Node::new(format!("{back}/state"), "6"),
+                Node::new(format!("{why}/error"), "2 no such device"),
+            ])
+            .unwrap();
+        let error = await_backend(&store, DEVICE, "xen-blkback").unwrap_err();
+        assert!(error.to_string().contains("2 no such device"), "{error}");
+    }
 }

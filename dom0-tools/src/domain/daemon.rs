@@ -136,12 +136,11 @@ impl Daemon {
     /// Destroys a domain that nobody looks after, and all that belongs to it.
     fn drop_domain(&self, domain: DomId) {
         self.registry.remove(domain);
-        if let Err(error) = self.xen.destroy(domain)
-            && !error.is_no_domain()
-        {
+        let machine = self.machine();
+        if let Err(error) = machine.destroy(domain) {
             tracing::error!(domain = domain.0, %error, "not destroyed");
         }
-        self.machine().clean(domain);
+        machine.clean(domain);
     }
 
     /// Takes over what a former daemon left: adopts its domains, destroys those that it had

@@ -321,15 +321,36 @@ impl Machine {
         }
     }
 
-    /// Removes all that belongs to a domain but the domain: devices, console, nodes. Goes on
-    /// past failures.
-    pub fn clean(&self, domain: DomId) {
+    /// Has the hypervisor destroy a domain. Its devices end before: when a domain dies the
+    /// store removes its nodes, and a backend whose frontend is gone tells nobody that it ended.
+    ///
+    /// # Errors
+    /// The hypervisor's, but not that there is no such domain.
+    pub fn destroy(&self, domain: DomId) -> Result<(), StepError> {
+        match self.xen.pause(domain) {
+            Err(error) if !error.is_no_domain() => return Err(error.into()),
+            _ => {}
+        }
+        self.end_devices(domain);
+        match self.xen.destroy(domain) {
+            Err(error) if !error.is_no_domain() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn end_devices(&self, domain: DomId) {
         for kind in Kind::ALL {
             match devices(&self.store, domain, kind) {
                 Ok(found) => found.into_iter().for_each(|device| self.give_up(device)),
                 Err(error) => tracing::warn!(domain = domain.0, %error, "devices"),
             }
         }
+    }
+
+    /// Removes all that belongs to a domain but the domain: devices, console, nodes. Goes on
+    /// past failures.
+    pub fn clean(&self, domain: DomId) {
+        self.end_devices(domain);
         self.close_console(domain);
         if let Err(error) = self.store.release(domain) {
             tracing::debug!(domain = domain.0, %error, "release");

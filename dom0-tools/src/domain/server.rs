@@ -216,7 +216,7 @@ impl Connection {
         }
         self.known(domain)?;
         let machine = self.daemon.machine();
-        machine.xen.destroy(domain)?;
+        machine.destroy(domain)?;
         machine.clean(domain);
         machine.await_gone(domain)?;
         self.daemon

@@ -162,9 +162,7 @@ impl Worker {
                 }
             }
             Order::Destroy => {
-                if let Err(error) = self.machine.xen.destroy(domain)
-                    && !error.is_no_domain()
-                {
+                if let Err(error) = self.machine.destroy(domain) {
                     self.trouble(&error.to_string());
                 }
             }
