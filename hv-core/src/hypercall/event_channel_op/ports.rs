@@ -160,12 +160,16 @@ fn describe(op: &mut abi::EvtchnStatus, channel: Channel) {
 
 /// `EVTCHNOP_reset`: all ports closed, back to the 2-level interface.
 ///
-/// `ESRCH`: no such domain. `EPERM`: another domain is not the caller's to reset.
+/// `ESRCH`: no such domain. `EPERM`: another domain is not the caller's to reset. `EINVAL`: it
+/// is not paused.
 pub(super) fn reset(call: &Call<'_>, args: [u64; 6]) -> HypercallResult {
     let op: abi::EvtchnReset = call.guest().read(GuestVa(args[1]))?;
     let domain = by_name(call, op.dom)?;
     if !access::may_open_ports_of(call.domain, &domain) {
         return Err(Error::NotPermitted);
+    }
+    if domain.id != call.domain.id && domain.pauses() == 0 {
+        return Err(Error::Invalid);
     }
     while domain.close_ports(RESET_BATCH) == Reset::More {
         if machine::preempt_point() {
