@@ -35,8 +35,9 @@ pub(super) fn get_address_size(request: &mut Request) -> Result<After, Error> {
 
 /// `settscinfo`. The counter is never emulated, whatever is asked for.
 ///
-/// `EINVAL`: no such mode.
-pub(super) fn set_tsc(request: &Request) -> Result<After, Error> {
+/// `EINVAL`: no such mode, oneself.
+pub(super) fn set_tsc(call: &Call<'_>, domain: &Domain, request: &Request) -> Result<After, Error> {
+    not_oneself(call, domain)?;
     let wanted: abi::XenDomctlTscInfo = request.body();
     if TSC_MODES.contains(&wanted.tsc_mode) {
         Ok(After::Done)
@@ -46,7 +47,14 @@ pub(super) fn set_tsc(request: &Request) -> Result<After, Error> {
 }
 
 /// `gettscinfo`.
-pub(super) fn get_tsc(request: &mut Request) -> Result<After, Error> {
+///
+/// `EINVAL`: oneself.
+pub(super) fn get_tsc(
+    call: &Call<'_>,
+    domain: &Domain,
+    request: &mut Request,
+) -> Result<After, Error> {
+    not_oneself(call, domain)?;
     request.set_body(&abi::XenDomctlTscInfo {
         tsc_mode: 0,
         gtsc_khz: time::tsc_khz(),

@@ -9,6 +9,11 @@ use crate::mm::host;
 use crate::time;
 use xen_abi::sysctl as abi;
 
+/// The last of `XEN_SYSCTL_cpu_featureset_*`.
+const LAST_FEATURESET: u32 = 5;
+/// The last of `XEN_SYSCTL_cpu_policy_*`.
+const LAST_POLICY: u32 = 5;
+
 fn cpus() -> u32 {
     u32::try_from(machine::cpu_count()).unwrap_or(u32::MAX)
 }
@@ -139,32 +144,52 @@ pub(super) fn free_memory(request: &mut Request) {
     request.set_body(&op);
 }
 
-/// `get_cpu_featureset`: the same for every kind of guest.
+/// `get_cpu_featureset`: the same for every kind of guest. Who has too little room gets what
+/// fits, and is told.
 ///
-/// `EFAULT`; `ENOBUFS`: too little room.
-pub(super) fn features(call: &Call<'_>, request: &mut Request) -> Result<(), Error> {
+/// `EINVAL`: no such set. `EFAULT`; `ENOBUFS`: too little room.
+pub(super) fn features(call: &Call<'_>, request: &mut Request) -> Result<Fit, Error> {
     let mut op: abi::XenSysctlCpuFeatureset = request.body();
     let words = cpu_policy::features();
-    if op.features != 0 {
-        let count = words.len().min(op.nr_features as usize);
-        for (n, word) in words[..count].iter().enumerate() {
-            let at = GuestVa(op.features).add(n as u64 * 4);
-            call.guest().write(at, word)?;
-        }
-        if count < words.len() {
-            return Err(Error::NoBuffer);
-        }
+    if op.features == 0 {
+        op.nr_features = words.len() as u32;
+        request.set_body(&op);
+        return Ok(Fit::All);
     }
-    op.nr_features = words.len() as u32;
+    if op.index > LAST_FEATURESET {
+        return Err(Error::Invalid);
+    }
+    let count = words.len().min(op.nr_features as usize);
+    for (n, word) in words[..count].iter().enumerate() {
+        let at = GuestVa(op.features).add(n as u64 * 4);
+        call.guest().write(at, word)?;
+    }
+    op.nr_features = count as u32;
     request.set_body(&op);
-    Ok(())
+    Ok(if count < words.len() {
+        Fit::Part
+    } else {
+        Fit::All
+    })
+}
+
+/// Whether the caller had room for all of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// Yes.
+    All,
+    /// No: it gets a part, and an error.
+    Part,
 }
 
 /// `get_cpu_policy`: the same for every kind of guest.
 ///
-/// `EFAULT`; `ENOBUFS`: too little room.
+/// `EINVAL`: no such policy. `EFAULT`; `ENOBUFS`: too little room.
 pub(super) fn cpu_policy(call: &Call<'_>, request: &mut Request) -> Result<(), Error> {
     let mut op: abi::XenSysctlCpuPolicy = request.body();
+    if op.index > LAST_POLICY {
+        return Err(Error::Invalid);
+    }
     let room = cpu_policy::Room {
         leaves: (op.leaves, op.nr_leaves),
         msrs: (op.msrs, op.nr_msrs),

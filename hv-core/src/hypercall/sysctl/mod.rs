@@ -97,7 +97,12 @@ fn run(call: &mut Call<'_>, at: GuestVa, request: &mut Request) -> HypercallResu
         abi::XEN_SYSCTL_PCITOPOINFO => machine::pci(call, r)?,
         abi::XEN_SYSCTL_GETCPUINFO => machine::idle(call, r)?,
         abi::XEN_SYSCTL_AVAILHEAP => machine::free_memory(r),
-        abi::XEN_SYSCTL_GET_CPU_FEATURESET => machine::features(call, r)?,
+        abi::XEN_SYSCTL_GET_CPU_FEATURESET => {
+            if machine::features(call, r)? == machine::Fit::Part {
+                call.guest().write(at, &request.op)?;
+                return Err(Error::NoBuffer);
+            }
+        }
         abi::XEN_SYSCTL_GET_CPU_POLICY => machine::cpu_policy(call, r)?,
         abi::XEN_SYSCTL_GETDOMAININFOLIST => domains::list(call, r)?,
         abi::XEN_SYSCTL_SCHED_ID => pool::scheduler(r),

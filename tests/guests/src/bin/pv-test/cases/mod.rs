@@ -2,6 +2,7 @@
 
 mod boot;
 mod calls;
+mod control;
 mod event;
 mod fifo;
 mod grant;
@@ -152,6 +153,15 @@ pub const ALL: &[Case] = &[
     case("platform-cpu-info", platform::cpu_info),
     case("platform-control-versions", platform::control_versions),
     case("platform-absent", platform::absent),
+    case("control-host", control::host),
+    case("control-console", control::console),
+    case("control-topology", control::topology),
+    case("control-pools", control::pools),
+    case("control-features", control::features),
+    case("control-domains", control::domains),
+    case("control-affinity", control::affinity),
+    case("control-processor", control::processor),
+    case("control-oxen", control::oxen),
     case("vcpu-operations", vcpu::operations),
     case("vcpu-initialise-running", vcpu::initialise_running),
     case("vcpu-runstate", vcpu::runstate),
