@@ -4,7 +4,7 @@
 use super::{Call, Error};
 use crate::addr::GuestVa;
 use crate::domain::cpuid::{HostCpu, policy};
-use crate::pv_emul::cpuid::Asker;
+use crate::pv_emul::cpuid::{Asker, Policy};
 use crate::pv_emul::seam::CpuidRegs;
 use alloc::vec::Vec;
 use xen_abi::domctl::XenCpuidLeaf;
@@ -28,16 +28,16 @@ pub struct Room {
     pub msrs: (u64, u32),
 }
 
-/// Writes the leaves a guest gets; how many leaves and registers that are, or may be where
+/// Writes the leaves a guest with `policy` gets; how many leaves and registers that are, or may be where
 /// there is no room for any.
 ///
 /// # Errors
 /// `ENOBUFS`: too little room. `EFAULT`. `ENOMEM`.
-pub fn write(call: &Call<'_>, room: &Room) -> Result<(u32, u32), Error> {
+pub fn write(call: &Call<'_>, policy: &Policy, room: &Room) -> Result<(u32, u32), Error> {
     let (at, most) = room.leaves;
     let mut count = SIZES.0;
     if at != 0 {
-        let leaves = leaves()?;
+        let leaves = leaves(policy)?;
         count = leaves.len() as u32;
         if most < count {
             return Err(Error::NoBuffer);
@@ -61,27 +61,28 @@ const ASKER: Asker = Asker {
     forced: true,
 };
 
-fn ask(leaf: u32, subleaf: u32) -> CpuidRegs {
-    policy().leaf(&HostCpu, &ASKER, leaf, subleaf)
+fn ask(policy: &Policy, leaf: u32, subleaf: u32) -> CpuidRegs {
+    policy.leaf(&HostCpu, &ASKER, leaf, subleaf)
 }
 
 /// The leaves that Xen's tools know, ascending. They write what they read into a buffer of
 /// just this length, so the list ends where theirs does.
 ///
 /// Source: Xen 4.17, `x86_cpuid_copy_to_buffer`.
-fn leaves() -> Result<Vec<XenCpuidLeaf>, Error> {
+fn leaves(policy: &Policy) -> Result<Vec<XenCpuidLeaf>, Error> {
     const LAST_BASIC: u32 = 0xd;
     const HYPERVISOR: [u32; 2] = [0x4000_0000, 0x4000_0100];
     const EXTENDED: u32 = 0x8000_0000;
     const LAST_EXTENDED: u32 = EXTENDED + 0x21;
+    let ask = |leaf, subleaf| ask(policy, leaf, subleaf);
     let mut all = Vec::new();
     for leaf in 0..=ask(0, 0).eax.min(LAST_BASIC) {
         match leaf {
             // Up to the first that is of type 0.
-            4 => add_until(&mut all, leaf, 6, |r| r.eax & 0x1f == 0)?,
-            0xb => add_until(&mut all, leaf, 2, |r| r.ecx >> 8 & 0xff == 0)?,
+            4 => add_until(&mut all, policy, leaf, 6, |r| r.eax & 0x1f == 0)?,
+            0xb => add_until(&mut all, policy, leaf, 2, |r| r.ecx >> 8 & 0xff == 0)?,
             7 => (0..=ask(7, 0).eax.min(2)).try_for_each(|n| add(&mut all, leaf, n, ask(7, n)))?,
-            0xd => add_states(&mut all)?,
+            0xd => add_states(&mut all, policy)?,
             _ => add(&mut all, leaf, NO_SUBLEAF, ask(leaf, 0))?,
         }
     }
@@ -112,12 +113,13 @@ fn add(all: &mut Vec<XenCpuidLeaf>, leaf: u32, subleaf: u32, regs: CpuidRegs) ->
 /// Adds up to `most` subleaves, up to and with the first that is the `last`.
 fn add_until(
     all: &mut Vec<XenCpuidLeaf>,
+    policy: &Policy,
     leaf: u32,
     most: u32,
     last: impl Fn(&CpuidRegs) -> bool,
 ) -> Result<(), Error> {
     for n in 0..most {
-        let regs = ask(leaf, n);
+        let regs = ask(policy, leaf, n);
         add(all, leaf, n, regs)?;
         if last(&regs) {
             break;
@@ -127,7 +129,8 @@ fn add_until(
 }
 
 /// Adds the leaf of extended states: two of all, and one for each state there is.
-fn add_states(all: &mut Vec<XenCpuidLeaf>) -> Result<(), Error> {
+fn add_states(all: &mut Vec<XenCpuidLeaf>, policy: &Policy) -> Result<(), Error> {
+    let ask = |leaf, subleaf| ask(policy, leaf, subleaf);
     let [all_of_them, more] = [0, 1].map(|n| ask(0xd, n));
     let wide = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
     let states = wide(all_of_them.eax, all_of_them.edx) | wide(more.ecx, more.edx);
@@ -141,7 +144,7 @@ fn add_states(all: &mut Vec<XenCpuidLeaf>) -> Result<(), Error> {
 
 /// The words of a feature set, in the order of Xen's `cpufeatureset.h`.
 pub fn features() -> [u32; 16] {
-    let leaf = ask;
+    let leaf = |leaf, subleaf| ask(policy(), leaf, subleaf);
     let (one, seven, seven1) = (leaf(1, 0), leaf(7, 0), leaf(7, 1));
     let (e1, e7, e8) = (
         leaf(0x8000_0001, 0),

@@ -172,7 +172,7 @@ fn dispatch(
         abi::XEN_DOMCTL_SETTSCINFO => policy::set_tsc(call, domain, request),
         abi::XEN_DOMCTL_GETTSCINFO => policy::get_tsc(call, domain, request),
         abi::XEN_DOMCTL_SET_CPU_POLICY => policy::set_cpu_policy(call, domain, request),
-        abi::XEN_DOMCTL_GET_CPU_POLICY => policy::get_cpu_policy(call, request),
+        abi::XEN_DOMCTL_GET_CPU_POLICY => policy::get_cpu_policy(call, domain, request),
         abi::XEN_DOMCTL_GETPAGEFRAMEINFO3 => memory::frame_types(call, domain, request),
         abi::XEN_DOMCTL_SHADOW_OP => memory::shadow(request),
         abi::XEN_DOMCTL_IRQ_PERMISSION

@@ -107,13 +107,17 @@ pub(super) fn set_cpu_policy(
 /// `get_cpu_policy`.
 ///
 /// `ENOBUFS`: too little room. `EFAULT`.
-pub(super) fn get_cpu_policy(call: &Call<'_>, request: &mut Request) -> Result<After, Error> {
+pub(super) fn get_cpu_policy(
+    call: &Call<'_>,
+    domain: &Domain,
+    request: &mut Request,
+) -> Result<After, Error> {
     let mut op: abi::XenDomctlCpuPolicy = request.body();
     let room = cpu_policy::Room {
         leaves: (op.leaves, op.nr_leaves),
         msrs: (op.msrs, op.nr_msrs),
     };
-    (op.nr_leaves, op.nr_msrs) = cpu_policy::write(call, &room)?;
+    (op.nr_leaves, op.nr_msrs) = cpu_policy::write(call, &domain.planned_cpu_policy(), &room)?;
     request.set_body(&op);
     Ok(After::CopyBack)
 }

@@ -3,12 +3,15 @@
 use super::{Call, Error, Request};
 use crate::addr::{CpuId, GuestVa};
 use crate::arch::machine;
+use crate::domain::cpuid::policy;
 use crate::domain::notify::SCHEDULER;
 use crate::hypercall::cpu_policy;
 use crate::mm::host;
 use crate::time;
 use xen_abi::sysctl as abi;
 
+/// The largest node there could be. Source: Xen 4.17, `MAX_NUMNODES`.
+const LAST_NODE: u32 = 63;
 /// The last of `XEN_SYSCTL_cpu_featureset_*`.
 const LAST_FEATURESET: u32 = 5;
 /// The last of `XEN_SYSCTL_cpu_policy_*`.
@@ -29,7 +32,7 @@ pub(super) fn physinfo(request: &mut Request) {
         nr_cpus: cpus,
         max_cpu_id: cpus.saturating_sub(1),
         nr_nodes: 1,
-        max_node_id: 0,
+        max_node_id: LAST_NODE,
         cpu_khz: time::tsc_khz(),
         capabilities: abi::XEN_SYSCTL_PHYSCAP_PV | abi::XEN_SYSCTL_PHYSCAP_GNTTAB_V1,
         arch_capabilities: 0,
@@ -194,7 +197,7 @@ pub(super) fn cpu_policy(call: &Call<'_>, request: &mut Request) -> Result<(), E
         leaves: (op.leaves, op.nr_leaves),
         msrs: (op.msrs, op.nr_msrs),
     };
-    (op.nr_leaves, op.nr_msrs) = cpu_policy::write(call, &room)?;
+    (op.nr_leaves, op.nr_msrs) = cpu_policy::write(call, policy(), &room)?;
     request.set_body(&op);
     Ok(())
 }

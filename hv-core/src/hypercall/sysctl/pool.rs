@@ -60,7 +60,7 @@ pub(super) fn parameters(request: &mut Request) -> Result<(), Error> {
 /// `cpupool_op`: pool 0 has everything, and there is no other.
 ///
 /// `ENOENT`: no such pool (when asked about it: none with a higher number either). `ESRCH`: no
-/// such domain. `EBUSY`: pool 0 is to go. `EOPNOTSUPP`: other changes. `ENOSYS`: no such
+/// such domain. `EPERM`: the caller would move itself. `EBUSY`: pool 0 is to go. `EOPNOTSUPP`: other changes. `ENOSYS`: no such
 /// operation. `EFAULT`.
 pub(super) fn pool(call: &Call<'_>, request: &mut Request) -> Result<(), Error> {
     let mut op: abi::XenSysctlCpupoolOp = request.body();
@@ -74,6 +74,9 @@ pub(super) fn pool(call: &Call<'_>, request: &mut Request) -> Result<(), Error> 
         abi::XEN_SYSCTL_CPUPOOL_OP_FREEINFO => write_bitmap(call, &op.cpumap, 0)?,
         abi::XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN => {
             let id = u16::try_from(op.domid).map_err(|_| Error::NoDomain)?;
+            if DomId(id) == call.domain.id {
+                return Err(Error::NotPermitted);
+            }
             registry::get(DomId(id)).ok_or(Error::NoDomain)?;
             // It is where it should be already.
             if !known {
