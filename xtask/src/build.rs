@@ -107,6 +107,9 @@ fn linked_statically(package: &str) -> Result<PathBuf> {
         // Named, so that the flags below are not for macros, which are loaded by the compiler.
         .args(["--target", DOM0_TARGET])
         .args(["--config", "profile.release.strip=true"])
+        // These programs are tried more often than they are measured.
+        .args(["--config", "profile.release.lto=false"])
+        .args(["--config", "profile.release.codegen-units=16"])
         .env(
             "RUSTFLAGS",
             "-C target-feature=+crt-static -C relocation-model=static",

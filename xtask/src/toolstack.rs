@@ -89,10 +89,15 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("util-linux", &["usr/bin/flock"]),
 ];
 
-/// Our own: what `/init` runs to start either toolstack, what tests use, and a guest to try.
+/// Our own: what `/init` runs to start either toolstack, what tests use, what a person is shown,
+/// and a guest to try.
 const SHELL_FILES: &[(&str, &str)] = &[
     ("lib/toolstack.sh", include_str!("userspace/toolstack.sh")),
     ("lib/guests.sh", include_str!("userspace/guests.sh")),
+    (
+        "lib/demonstration.sh",
+        include_str!("userspace/demonstration.sh"),
+    ),
     ("etc/guest.cfg", include_str!("userspace/guest.cfg")),
 ];
 

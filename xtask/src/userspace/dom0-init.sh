@@ -55,6 +55,7 @@ else
     echo
     echo "This is dom0: Linux $(uname -r), $(nproc) CPU(s), $(grep MemTotal /proc/meminfo | tr -s ' ' | cut -d' ' -f2-)."
     echo "\`poweroff -f\` or leaving the shell ends the machine; Ctrl-A X ends QEMU."
+    [ ! -e /run/toolstack ] || . /lib/demonstration.sh
     setsid cttyhack sh -l
 fi
 sync
