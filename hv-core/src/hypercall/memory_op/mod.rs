@@ -91,7 +91,8 @@ fn statistic(call: &Call<'_>, cmd: u32, arg: GuestVa) -> HypercallResult {
     Ok(Reply::Done(match cmd {
         abi::XENMEM_CURRENT_RESERVATION => account.total(),
         abi::XENMEM_MAXIMUM_RESERVATION => account.max(),
-        _ => max_pfn(&subject).wrapping_sub(1),
+        // A domain that is being restored has not said anything yet: tools expect 0 then.
+        _ => max_pfn(&subject).max(1) - 1,
     }))
 }
 
