@@ -179,6 +179,8 @@ fn announce_dom0(store: &Link) -> Result<()> {
         Node::new(format!("{home}/domid"), "0"),
         Node::new(format!("{home}/name"), "Domain-0"),
         Node::new("/libxl/0/type", "pv"),
+        // `xl` asks for the name of the pool that it would create domains in.
+        Node::new("/local/pool/0/name", "Pool-0"),
     ])?;
     Ok(())
 }
