@@ -317,16 +317,17 @@ fn remove(
     path: &Path,
     footprint: &mut Footprint,
 ) -> Result<Outcome, Errno> {
-    let Some(parent) = path.parent() else {
-        return Err(Errno::EINVAL);
-    };
-    match find(tree, caller, path, Need::Write, footprint) {
-        Ok(_) => {}
+    let found = find(tree, caller, path, Need::Write, footprint);
+    let above = path.parent();
+    match found {
+        Ok(_) if above.is_none() => Err(Errno::EINVAL),
+        Ok(_) => Ok(remove_unasked(tree, path)),
         // Not there is what was asked, if its parent is.
-        Err(Errno::ENOENT) if tree.get(&parent).is_some() => return Ok(Outcome::default()),
-        Err(e) => return Err(e),
+        Err(Errno::ENOENT) if above.is_some_and(|above| tree.get(&above).is_some()) => {
+            Ok(Outcome::default())
+        }
+        Err(e) => Err(e),
     }
-    Ok(remove_unasked(tree, path))
 }
 
 /// Removes a node, whoever asks.

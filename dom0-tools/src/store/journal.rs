@@ -253,3 +253,88 @@ fn frame(bytes: &[u8]) -> Option<(Vec<Record>, &[u8])> {
     }
     Some((postcard::from_bytes(body).ok()?, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batches() -> Vec<Vec<Record>> {
+        (0..6_u16)
+            .map(|n| {
+                let gone = Record::Gone(Path::absolute(&format!("/a/{n}")).unwrap());
+                let bytes = vec![n as u8; 40];
+                let domain = DomId(n);
+                vec![gone, Record::Output { domain, bytes }]
+            })
+            .collect()
+    }
+
+    /// A journal of these batches, its bytes, and where each batch ends.
+    fn written(folder: &FilePath) -> (PathBuf, Vec<u8>, Vec<usize>) {
+        let path = folder.join("journal");
+        let batches = batches();
+        let mut journal = Journal::begin(&path, "boot", &batches[0]).unwrap();
+        let mut ends = vec![fs::read(&path).unwrap().len()];
+        for batch in &batches[1..] {
+            journal.append(batch).unwrap();
+            ends.push(fs::read(&path).unwrap().len());
+        }
+        let bytes = fs::read(&path).unwrap();
+        (path, bytes, ends)
+    }
+
+    #[test]
+    fn a_journal_cut_anywhere_tells_of_whole_rounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, bytes, ends) = written(folder.path());
+        for cut in ends[0]..=bytes.len() {
+            fs::write(&path, &bytes[..cut]).unwrap();
+            let whole = ends.iter().filter(|&&end| end <= cut).count();
+            let expected: Vec<Record> = batches()[..whole].concat();
+            assert_eq!(Journal::read(&path, "boot"), Some(expected), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_journal_damaged_anywhere_tells_of_what_came_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, bytes, ends) = written(folder.path());
+        for at in ends[0]..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x10;
+            fs::write(&path, &bytes).unwrap();
+            let whole = ends.iter().filter(|&&end| end <= at).count();
+            let expected: Vec<Record> = batches()[..whole].concat();
+            assert_eq!(
+                Journal::read(&path, "boot"),
+                Some(expected),
+                "damaged at {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_journal_of_another_boot_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, ..) = written(folder.path());
+        assert_eq!(Journal::read(&path, "toob"), None);
+        assert_eq!(Journal::read(&folder.path().join("none"), "boot"), None);
+    }
+
+    #[test]
+    fn renewal_keeps_the_state_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let state = &batches()[0];
+        let mut journal = Journal::begin(&path, "boot", state).unwrap();
+        while !journal.is_long() {
+            journal
+                .append(&vec![batches()[1].clone(); 1000].concat())
+                .unwrap();
+        }
+        journal.renew(state).unwrap();
+        journal.append(&batches()[2]).unwrap();
+        let expected = [state.clone(), batches()[2].clone()].concat();
+        assert_eq!(Journal::read(&path, "boot"), Some(expected));
+    }
+}
