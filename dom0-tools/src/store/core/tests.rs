@@ -369,6 +369,9 @@ fn step() -> impl Strategy<Value = Step> {
 /// The store as a map of paths, changed by one request after the other.
 type Model = BTreeMap<String, Vec<u8>>;
 
+/// Kind, path, value and reply of a request in a transaction.
+type Asked = (Kind, String, Vec<u8>, Reply);
+
 fn ask_model(model: &mut Model, kind: Kind, path: &str, value: &[u8]) -> Reply {
     let below = format!("{path}/");
     match kind {
@@ -408,7 +411,7 @@ proptest! {
         let mut model = Model::from([("/t".to_owned(), Vec::new())]);
         // Transaction 0 is none.
         let mut open: [Option<u32>; 4] = [Some(0), None, None, None];
-        let mut logs: [Vec<(Kind, String, Vec<u8>, Reply)>; 4] = Default::default();
+        let mut logs: [Vec<Asked>; 4] = Default::default();
         for step in steps {
             let (t, kind, path, value) = match step {
                 Step::Read(t, path) => (t, Kind::READ, path, Vec::new()),
@@ -420,7 +423,7 @@ proptest! {
                     let log = std::mem::take(&mut logs[t]);
                     let how = if commit { "T" } else { "F" };
                     let end = world.within(dom0, number, Kind::TRANSACTION_END, &[how]);
-                    let changes = |(kind, _, _, reply): &(Kind, _, _, Reply)| {
+                    let changes = |(kind, _, _, reply): &Asked| {
  matches!(*kind, Kind::WRITE | Kind::RM) && reply.is_ok()
  };
                     match end {
