@@ -1,13 +1,18 @@
 //! Builds a guest and lets it run, beside Debian's xenstored and xenconsoled: the least that leads
-//! to a kernel's messages. `build_guest KERNEL MiB VCPUS COMMAND_LINE [INITRD]`.
+//! to a kernel's messages.
+//!
+//! `build_guest KERNEL MiB VCPUS COMMAND_LINE [INITRD]`, `build_guest save DOMAIN FILE`,
+//! `build_guest restore FILE MiB VCPUS`.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Instant;
 
 use dom0_tools::build::{Built, Kernel, NewDomain, Request, build};
 use dom0_tools::ctl::{CreateDomain, Xen};
+use dom0_tools::stream;
 use dom0_tools::sys::DomId;
 
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
@@ -19,6 +24,14 @@ const XS_SET_PERMS: u32 = 14;
 
 fn main() -> Fallible<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words[..] {
+        ["save", domain, file] => return save(DomId(domain.parse()?), file),
+        ["restore", file, mebibytes, vcpus] => {
+            return restore(file, mebibytes.parse::<u64>()? << 8, vcpus.parse()?);
+        }
+        _ => {}
+    }
     let [kernel, mebibytes, vcpus, command_line, initrd @ ..] = &args[..] else {
         return Err("build_guest KERNEL MiB VCPUS COMMAND_LINE [INITRD]".into());
     };
@@ -62,6 +75,55 @@ fn main() -> Fallible<()> {
     Ok(())
 }
 
+/// Has a domain suspend itself, and saves it.
+fn save(domain: DomId, file: &str) -> Fallible<()> {
+    let xen = Xen::open()?;
+    let mut store = UnixStream::connect("/run/xenstored/socket")?;
+    let order = format!("/local/domain/{domain}/control/shutdown\0suspend");
+    ask(&mut store, XS_WRITE, order.as_bytes())?;
+    while xen.domain_info(domain)?.shutdown.is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let began = Instant::now();
+    let config = format!(
+        "name = \"saved\"\ntype = \"pv\"\nmemory = {}\nvcpus = {}\nkernel = \"/guests/vmlinux\"\n",
+        xen.domain_info(domain)?.pages / 256,
+        xen.domain_info(domain)?.vcpus
+    );
+    let bytes = stream::file::write(Path::new(file), &config, "none", |to| {
+        stream::save(&xen, domain, &mut { to }, &mut |_, _| {})
+    })?;
+    println!("saved {bytes} bytes in {} ms", began.elapsed().as_millis());
+    Ok(xen.destroy(domain)?)
+}
+
+/// Makes a domain of a saved one.
+fn restore(file: &str, pages: u64, vcpus: u32) -> Fallible<()> {
+    let began = Instant::now();
+    let xen = Xen::open()?;
+    let (config, mut from) = stream::file::open(Path::new(file))?;
+    println!("{config:?}");
+    let params = CreateDomain {
+        handle: *b"restored    uuid",
+        vcpus,
+        ..CreateDomain::default()
+    };
+    let domain = NewDomain::create(&xen, None, &params)?;
+    let wanted = stream::Restored {
+        pages,
+        max_pages: pages,
+        vcpus,
+        store: DomId::DOM0,
+        console: DomId::DOM0,
+    };
+    let built = stream::restore(&domain, &mut from, &wanted, &mut |_, _| {})?;
+    introduce(domain.id(), &built, pages)?;
+    let id = domain.keep();
+    xen.unpause(id)?;
+    println!("domain {id} restored in {} ms", began.elapsed().as_millis());
+    Ok(())
+}
+
 /// What Linux, xenstored and xenconsoled need to find in xenstore.
 fn introduce(domain: DomId, built: &Built, pages: u64) -> Fallible<()> {
     let mut store = UnixStream::connect("/run/xenstored/socket")?;
@@ -79,6 +141,8 @@ fn introduce(domain: DomId, built: &Built, pages: u64) -> Fallible<()> {
         ("store/port", built.store.port.to_string()),
         ("device", String::new()),
     ];
+    // The guest answers there.
+    let control = format!("{home}/control/shutdown\0");
     ask(&mut store, XS_WRITE, format!("{home}\0").as_bytes())?;
     ask(
         &mut store,
@@ -94,6 +158,12 @@ fn introduce(domain: DomId, built: &Built, pages: u64) -> Fallible<()> {
             format!("{path}n0\0r{domain}\0").as_bytes(),
         )?;
     }
+    ask(&mut store, XS_WRITE, control.as_bytes())?;
+    ask(
+        &mut store,
+        XS_SET_PERMS,
+        format!("{control}n{domain}\0").as_bytes(),
+    )?;
     let who = format!("{domain}\0{}\0{}\0", built.store.mfn, built.store.port);
     ask(&mut store, XS_INTRODUCE, who.as_bytes())
 }

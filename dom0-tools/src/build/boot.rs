@@ -12,7 +12,7 @@ use xen_abi::grant_table::{
 use xen_abi::xen::{SharedInfo, VcpuInfo, XEN_LEGACY_MAX_VCPUS};
 use zerocopy::FromZeros;
 
-use crate::ctl::Xen;
+use crate::ctl::{self, Xen};
 use crate::sys::{Access, DomId, Mfn, Vcpu};
 
 use super::Built;
@@ -56,13 +56,13 @@ pub(super) fn start_first_vcpu(xen: &Xen, domain: DomId, plan: &Plan, l4: Mfn) -
 }
 
 /// Grants the rings to those who serve them, in the entries kept for that.
-pub(super) fn grant_rings(
+pub(crate) fn grant_rings(
     xen: &Xen,
     domain: DomId,
     built: &Built,
     store: DomId,
     console: DomId,
-) -> Result<()> {
+) -> ctl::Result<()> {
     let table = xen.map_grant_table(domain)?;
     let rings = [
         (GNTTAB_RESERVED_CONSOLE, built.console, console),

@@ -21,9 +21,10 @@ use pv_image::start_info::{Links, Ring, start_info};
 use pv_image::{Plan, Request as PlanRequest};
 use xen_abi::memory::{E820_RAM, E820Entry};
 
-use crate::ctl::{DomainInfo, Xen};
+use crate::ctl::{self, DomainInfo, Xen};
 use crate::sys::{DomId, Mfn, PAGE_SIZE, Port};
 
+pub(crate) use boot::grant_rings;
 pub use error::Error;
 pub use kernel::Kernel;
 pub use memory::GuestMemory;
@@ -83,7 +84,7 @@ pub fn build<R: Read>(domain: &NewDomain, request: Request<'_, R>) -> Result<Bui
     let (xen, id) = (domain.xen(), domain.id());
     let image = request.kernel.image()?;
     let plan = plan(&image, &request)?;
-    prepare(xen, id, &request)?;
+    prepare(xen, id, request.vcpus, request.pages, request.max_pages)?;
     let info = xen.domain_info(id)?;
     let memory = GuestMemory::allocate(xen, id, plan.nr_pages)?;
     let built = links(xen, id, &plan, &memory, &request)?;
@@ -105,7 +106,7 @@ pub fn build<R: Read>(domain: &NewDomain, request: Request<'_, R>) -> Result<Bui
     let start = start_info(&plan, shared_info, ends, request.command_line);
     image::write_boot_pages(&memory, &plan, &start)?;
     finish(xen, &info, &plan, &memory)?;
-    boot::grant_rings(xen, id, &built, request.store, request.console)?;
+    grant_rings(xen, id, &built, request.store, request.console)?;
     Ok(built)
 }
 
@@ -127,14 +128,19 @@ fn plan<R>(image: &pv_image::KernelImage<'_>, request: &Request<'_, R>) -> Resul
 }
 
 /// vCPUs, and limits of memory.
-fn prepare<R>(xen: &Xen, id: DomId, request: &Request<'_, R>) -> Result<()> {
+pub(crate) fn prepare(
+    xen: &Xen,
+    id: DomId,
+    vcpus: u32,
+    pages: u64,
+    max_pages: u64,
+) -> ctl::Result<()> {
     const PAGE_KIB: u64 = PAGE_SIZE as u64 / 1024;
-    xen.set_max_vcpus(id, request.vcpus)?;
-    xen.set_max_memory(id, request.pages * PAGE_KIB + SLACK_KIB)?;
-    let most = request.max_pages.max(request.pages);
-    let bytes = most.saturating_mul(PAGE_SIZE as u64);
-    xen.set_memory_map(id, &[E820Entry::new(0, bytes, E820_RAM)])?;
-    Ok(())
+    xen.set_max_vcpus(id, vcpus)?;
+    let kib = pages.saturating_mul(PAGE_KIB).saturating_add(SLACK_KIB);
+    xen.set_max_memory(id, kib)?;
+    let bytes = max_pages.max(pages).saturating_mul(PAGE_SIZE as u64);
+    xen.set_memory_map(id, &[E820Entry::new(0, bytes, E820_RAM)])
 }
 
 /// Makes the ports, and finds the frames of the rings.
