@@ -5,6 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use proptest::prelude::Rng;
+use proptest::test_runner::{RngAlgorithm, TestRng};
 use pv_drivers::ring::XenstoreClient;
 
 use super::super::client::{Client, Error, Permissions};
@@ -443,6 +445,55 @@ fn a_guest_goes_on_after_the_server_began_anew() {
     let end = guest.ask(Kind::TRANSACTION_END, number, &["T"]);
     assert_eq!(error(&end), Some(Errno::EAGAIN));
     assert_eq!(client.read("/local/domain/7/data/lost").unwrap(), None);
+}
+
+/// A guest that writes anything anywhere in its ring page, as fast as it can, beside one that
+/// behaves and programs that use sockets.
+#[test]
+fn a_guest_that_scribbles_over_its_ring_disturbs_nobody() {
+    let folder = Folder::new("scribble");
+    let mut world = World::new();
+    let evil = DomId(9);
+    let handle = [9; 16];
+    world.domains.set(evil, Some(Living { handle, ..ALIVE }));
+    let page = world.machine.grant(evil, GrantRef(1));
+    let port = world.machine.keep_port(evil, DomId::DOM0);
+    let _server = Server::start(&folder.options(), Some(world.devices())).unwrap();
+    let client = folder.client();
+    introduce(&client, &world);
+    client.introduce(evil, Mfn(0), port).unwrap();
+    client.write("/local/domain/7/x", "kept").unwrap();
+    let before = client.directory("/").unwrap();
+    let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    for round in 0..2000 {
+        let mut bytes = [0; 64];
+        random.fill_bytes(&mut bytes);
+        match round % 4 {
+            // Indices a little off, so that some are believed.
+            0 => page.store_u32(2048 + 4 * (round % 7), u32::from(bytes[0]) * 5),
+            1 => page.write(random.next_u32() as usize % 2048, &bytes),
+            2 => {
+                let message = Message {
+                    kind: Kind(u32::from(bytes[0] % 24)),
+                    request: 1,
+                    transaction: u32::from(bytes[1] % 3),
+                    body: bytes[2..].to_vec(),
+                };
+                let at = page.load_u32(2052) % 900;
+                page.write(at as usize, &message.to_bytes());
+                page.store_u32(2052, page.load_u32(2052).wrapping_add(78));
+            }
+            _ => page.store_u32(2048 + 4 * (bytes[0] as usize % 7), random.next_u32()),
+        }
+        world.machine.guest_notifies(evil, port);
+        if round % 100 == 0 {
+            // What it broke is mended by its tools, so that it can go on.
+            client.introduce(evil, Mfn(0), port).unwrap_or_default();
+            assert_eq!(world.guest.ask(Kind::READ, 0, &["x"]).body, b"kept");
+        }
+    }
+    assert_eq!(client.directory("/").unwrap(), before);
+    assert!(client.is_introduced(GUEST).unwrap());
 }
 
 #[test]
