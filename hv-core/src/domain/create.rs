@@ -113,15 +113,29 @@ pub fn make_vcpus(domain: &Domain, count: u32) -> Result<(), CreateError> {
             return Err(why);
         }
     };
+    let account = domain.life.account.lock();
+    // Two who make them at once: the second finds them made.
+    if domain.life.is_dying() || !domain.vcpus().is_empty() {
+        drop(account);
+        forget(&vcpus, group);
+        return Err(CreateError::Invalid);
+    }
     for vcpu in &vcpus {
         domain.place_info(vcpu);
     }
-    let held = domain.life.account.lock();
     domain.set_vcpus(group, vcpus);
-    if held.pauses() != 0 {
+    if account.pauses() != 0 {
         domain.stop_vcpus();
     }
     Ok(())
+}
+
+/// Takes vCPUs that never ran from the scheduler, and their group.
+fn forget(vcpus: &[Arc<Vcpu>], group: GroupId) {
+    for vcpu in vcpus {
+        SCHEDULER.remove_unit(vcpu.unit);
+    }
+    SCHEDULER.policy().remove_group(group);
 }
 
 fn vcpus_in(id: DomId, group: GroupId, count: u32) -> Result<Box<[Arc<Vcpu>]>, CreateError> {

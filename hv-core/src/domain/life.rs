@@ -19,7 +19,7 @@
 //! Lock: the account of pauses and of what has been taken apart, at `Level::DomainLife`.
 
 use super::notify::SCHEDULER;
-use super::{Domain, shutdown};
+use super::{Domain, Vcpu, shutdown};
 use crate::addr::Mfn;
 use crate::arch::machine;
 use crate::grant::Handle;
@@ -51,8 +51,8 @@ pub(super) enum Part {
     Vcpu(usize),
     /// Frames, from this one on.
     Frames(Mfn),
-    /// All else.
-    Rest,
+    /// Nothing that whoever refers to the domain may use.
+    Nothing,
 }
 
 /// What the lock guards.
@@ -79,6 +79,7 @@ impl Account {
 #[derive(Debug)]
 pub struct Life {
     stage: AtomicU8,
+    pages_gone: AtomicBool,
     pub(super) account: Lock<Account>,
     /// Whether a debugger controls the domain.
     pub debugged: AtomicBool,
@@ -95,6 +96,7 @@ impl Life {
     pub const fn new(pauses: u32) -> Self {
         Self {
             stage: AtomicU8::new(0),
+            pages_gone: AtomicBool::new(false),
             account: Lock::new(
                 Level::DomainLife,
                 Account {
@@ -127,6 +129,17 @@ impl Life {
         self.stage() != Stage::Alive
     }
 
+    /// Whether the pages that the hypervisor writes to for the domain are still its.
+    #[must_use]
+    pub fn has_pages(&self) -> bool {
+        !self.pages_gone.load(Ordering::Acquire)
+    }
+
+    /// Notes that they are given up; `true` the first time.
+    pub(super) fn give_up_pages(&mut self) -> bool {
+        !core::mem::replace(self.pages_gone.get_mut(), true)
+    }
+
     pub(super) fn set_stage(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Ordering::SeqCst);
     }
@@ -135,11 +148,24 @@ impl Life {
 /// Keeps the vCPUs of a domain off every CPU; dropping lets them go on.
 #[must_use = "if unused the domain goes on at once"]
 #[derive(Debug)]
-pub struct Held<'a>(&'a Domain);
+pub struct Held<'a> {
+    domain: &'a Domain,
+    /// How many vCPUs it stopped: the domain may get its vCPUs while it is held.
+    vcpus: usize,
+}
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.let_vcpus_go();
+        let _account = self.domain.life.account.lock();
+        let stopped = self.domain.vcpus().iter().take(self.vcpus);
+        stopped.for_each(|vcpu| let_go(vcpu));
+    }
+}
+
+/// Takes back one reason for a vCPU not to run.
+fn let_go(vcpu: &Vcpu) {
+    if let Ok(Some(cpu)) = SCHEDULER.unpause(vcpu.unit, crate::time::now()) {
+        machine::kick(cpu);
     }
 }
 
@@ -181,9 +207,16 @@ impl Domain {
     /// Stops the vCPUs as long as the guard is kept, so that their state can be looked at
     /// and changed. The domain must not be the caller's.
     pub fn hold(&self) -> Held<'_> {
-        self.stop_vcpus();
+        let vcpus = {
+            let _account = self.life.account.lock();
+            self.stop_vcpus();
+            self.vcpus().len()
+        };
         self.await_off_cpu();
-        Held(self)
+        Held {
+            domain: self,
+            vcpus,
+        }
     }
 
     /// One more reason for each vCPU not to run.
@@ -198,12 +231,7 @@ impl Domain {
     }
 
     pub(super) fn let_vcpus_go(&self) {
-        let now = crate::time::now();
-        for vcpu in self.vcpus() {
-            if let Ok(Some(cpu)) = SCHEDULER.unpause(vcpu.unit, now) {
-                machine::kick(cpu);
-            }
-        }
+        self.vcpus().iter().for_each(|vcpu| let_go(vcpu));
     }
 
     /// Waits until the context of every stopped vCPU is saved.

@@ -40,11 +40,16 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use life::Life;
 use pirq_eoi::PirqEoiMap;
 
+/// The next domain's serial number.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+
 /// A domain: what its vCPUs share.
 #[derive(Debug)]
 pub struct Domain {
     /// Its number.
     pub id: DomId,
+    /// What tells it from all others that have or had its number; from 1.
+    pub serial: u64,
     /// Whether it owns the hardware and may control other domains (dom0).
     pub privileged: bool,
     /// What it is there for.
@@ -118,6 +123,7 @@ impl Domain {
         let privileged = parts.roles.contains(Roles::HARDWARE | Roles::CONTROL);
         Self {
             id: parts.id,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             privileged,
             roles: parts.roles,
             vcpus: Once::new(),

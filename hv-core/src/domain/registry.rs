@@ -5,6 +5,7 @@
 
 use super::Domain;
 use super::create::CreateError;
+use super::life::Stage;
 use crate::addr::DomId;
 use crate::mm::HostMm;
 use crate::sync::{Level, Lock};
@@ -128,22 +129,21 @@ pub fn at_or_after(id: DomId) -> Option<Arc<Domain>> {
     domains.list.get(at).cloned()
 }
 
-/// Removes dead domains of which nothing is left in others' hands. Called by tools' calls,
-/// with no lock held.
+/// Removes dead domains of which nothing is left in others' hands. Called by tools' calls
+/// that refer to no domain (any more), with no lock held.
 pub fn reap(mm: &HostMm) {
-    let dead: Vec<_> = all().into_iter().filter(|d| d.is_gone(mm)).collect();
-    for domain in dead {
-        let removed = {
-            let mut domains = DOMAINS.lock();
-            match domains.position(domain.id) {
-                Ok(at) if Arc::ptr_eq(&domains.list[at], &domain) => Some(domains.list.remove(at)),
-                _ => None,
-            }
-        };
-        // Whoever removed it is the only one to do this.
-        if removed.is_some() {
-            domain.leave_scheduler();
-            log::info!("domain {} is gone", domain.id.0);
-        }
+    let gone: Vec<_> = {
+        let mut domains = DOMAINS.lock();
+        // Under the lock nobody who has no reference gets one.
+        domains
+            .list
+            .extract_if(.., |d| {
+                d.life.stage() == Stage::Dead && Arc::get_mut(d).is_some_and(|d| d.is_gone(mm))
+            })
+            .collect()
+    };
+    for domain in gone {
+        domain.leave_scheduler();
+        log::info!("domain {} is gone", domain.id.0);
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! Order matters. First nobody can reach it any more (ports, mappings of others' grants),
 //! then its vCPUs let go of what they hold, then its pages lose pins and owner. A frame that
-//! others map stays until they stop; then the last reference frees it as any other.
+//! others map stays until they stop; then the last reference frees it as any other. Pages
+//! that the hypervisor itself writes to (`shared_info`, `vcpu_info`, grant frames) go last,
+//! when nobody refers to the domain any more: another CPU may be about to set an event.
 
 #[cfg(test)]
 mod tests;
@@ -42,13 +44,17 @@ impl Domain {
     /// Stops the domain for good. When it comes back no vCPU is on a CPU. The domain must
     /// not be the caller's.
     pub fn begin_death(&self, mm: &HostMm) {
-        self.life.set_stage(Stage::Dying);
+        {
+            // So that no vCPU is made meanwhile, which would not be stopped.
+            let _account = self.life.account.lock();
+            self.life.set_stage(Stage::Dying);
+            // One reason for good, on top of whatever there is.
+            self.stop_vcpus();
+        }
         self.events.set_dying();
         if let Some(account) = mm.accounts.get(self.id) {
             account.set_dying();
         }
-        // One reason for good, on top of whatever there is.
-        self.stop_vcpus();
         self.await_off_cpu();
         self.watchdogs.stop();
     }
@@ -88,35 +94,39 @@ impl Domain {
             Part::Frames(from) => {
                 let (next, leftover) = release_frames(mm, self.id, from, &spent);
                 account.leftover = leftover;
-                next.map_or(Part::Rest, Part::Frames)
+                next.map_or(Part::Nothing, Part::Frames)
             }
-            Part::Rest => {
-                drop(account);
-                self.release_rest(mm);
-                return Progress::Done;
-            }
+            Part::Nothing => return Progress::Done,
         };
+        if matches!(account.next, Part::Nothing) {
+            drop(account);
+            // A claim that nobody took.
+            let _ = mm.claim(self.id, 0);
+            self.life.set_stage(Stage::Dead);
+            shutdown::tell_toolstack();
+            return Progress::Done;
+        }
         Progress::More
     }
 
-    fn release_rest(&self, mm: &HostMm) {
-        // A claim that nobody took.
-        let _ = mm.claim(self.id, 0);
-        if let Some(mfn) = self.pirq_eoi.frame() {
-            mm.put_writable(mfn);
+    /// Whether nothing of a dead domain is in others' hands. Gives up the pages that the
+    /// hypervisor writes to: the caller is the only one to refer to the domain, and who
+    /// looks it up from now on sees that it is dead and does not touch them.
+    pub(super) fn is_gone(&mut self, mm: &HostMm) -> bool {
+        if self.life.stage() != Stage::Dead {
+            return false;
         }
-        mm.free_shared(self.shared_info);
+        if self.life.give_up_pages() {
+            mm.free_shared(self.shared_info);
+            if let Some(mfn) = self.pirq_eoi.frame() {
+                mm.put_writable(mfn);
+            }
+            for mfn in self.vcpus().iter().filter_map(|v| v.take_info_frame()) {
+                mm.put_writable(mfn);
+            }
+        }
         // Kept while others have mappings, and tried again then.
-        let _ = self.free_grants();
-        self.life.set_stage(Stage::Dead);
-        shutdown::tell_toolstack();
-    }
-
-    /// Whether nothing of a dead domain is in others' hands; frees what was until now.
-    pub(super) fn is_gone(&self, mm: &HostMm) -> bool {
-        self.life.stage() == Stage::Dead
-            && self.free_grants().is_ok()
-            && mm.accounts.get(self.id).is_none_or(DomainPages::is_empty)
+        self.free_grants().is_ok() && mm.accounts.get(self.id).is_none_or(DomainPages::is_empty)
     }
 
     /// Takes the vCPUs of a dead domain from the scheduler.
@@ -140,13 +150,7 @@ fn release_vcpu(mm: &HostMm, vcpu: &Vcpu, preempt: Preempt<'_>) -> bool {
     let Some(mut state) = vcpu.state.try_lock() else {
         return false;
     };
-    if !release_state(mm, &mut state, preempt) {
-        return false;
-    }
-    if let Some(mfn) = vcpu.take_info_frame() {
-        mm.put_writable(mfn);
-    }
-    true
+    release_state(mm, &mut state, preempt)
 }
 
 fn release_state(mm: &HostMm, state: &mut VcpuState, preempt: Preempt<'_>) -> bool {
@@ -208,4 +212,74 @@ fn unpin<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, owner: DomId, mfn: Mfn) -> Option<L
     crate::pv_mm::pin::unpin(mm, owner, mfn, &spent)
         .ok()
         .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::GuestVa;
+    use crate::mm::pte;
+    use crate::pv_mm::testing::Guest;
+
+    /// Gives up all frames of the guest, as often interrupted as `preempt` says.
+    fn release_all(g: &Guest, preempt: Preempt<'_>) {
+        let mut from = Some(Mfn::new(0));
+        let mut leftover: Option<Leftover> = None;
+        while from.is_some() || leftover.is_some() {
+            if let Some(left) = leftover.take() {
+                leftover = demote::release_table(&g.mm, left.mfn, left.level, preempt).err();
+            } else if let Some(at) = from {
+                (from, leftover) = release_frames(&g.mm, g.id, at, preempt);
+            }
+        }
+    }
+
+    /// Two pinned spaces that share a page, one of them mapping the other's root.
+    fn populated() -> (Guest, Mfn) {
+        let g = Guest::new(128, 0);
+        let (shared, own) = (g.page(), g.page());
+        let high = GuestVa(0xffff_8800_0000_0000);
+        let first = g.space(&[
+            (GuestVa(0x1000), shared, pte::RW | pte::US),
+            (high, own, pte::RW | pte::US),
+        ]);
+        g.space(&[
+            (GuestVa(0x2000), shared, pte::US),
+            (GuestVa(0x3000), first, pte::US),
+        ]);
+        (g, shared)
+    }
+
+    #[test]
+    fn a_dying_domain_returns_every_frame_however_often_it_is_interrupted() {
+        for every in [1, 2, 3, 7, u32::MAX] {
+            let (g, _) = populated();
+            let account = g.mm.accounts.get(g.id).unwrap();
+            let all = g.mm.alloc.free_frames() + account.total();
+            let calls = Cell::new(0_u32);
+            release_all(&g, &|| {
+                calls.set(calls.get() + 1);
+                calls.get() % every == 0
+            });
+            assert!(account.is_empty(), "interrupted every {every}");
+            assert_eq!(g.mm.alloc.free_frames(), all);
+            assert_eq!(g.mm.alloc.check(&g.mm.frames), Ok(all));
+        }
+    }
+
+    #[test]
+    fn a_frame_in_others_hands_stays_until_they_let_go() {
+        let (g, shared) = populated();
+        let account = g.mm.accounts.get(g.id).unwrap();
+        g.mm.get_writable(shared, g.id).unwrap();
+        account.set_dying();
+        release_all(&g, &|| false);
+        assert_eq!((account.total(), account.is_empty()), (1, false));
+        // A second look finds nothing more to take.
+        release_all(&g, &|| false);
+        assert_eq!(account.total(), 1);
+        g.mm.put_writable(shared);
+        assert!(account.is_empty());
+        assert_eq!(g.mm.record(shared).owner(), DomId::INVALID);
+    }
 }

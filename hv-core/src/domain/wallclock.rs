@@ -4,6 +4,7 @@
 //! at a time. A new domain is put into the registry first and then gets its copy
 //! ([`publish`]), so it misses no change.
 
+use super::life::Stage;
 use super::{Domain, registry};
 use crate::sync::{Level, Lock};
 use crate::time;
@@ -39,6 +40,10 @@ pub fn publish(domain: &Domain) {
 }
 
 fn write(clock: WallClock, domain: &Domain) {
+    // Its page may be another's already.
+    if domain.life.stage() == Stage::Dead {
+        return;
+    }
     let offset = domain.life.time_offset.load(Ordering::Relaxed);
     clock
         .offset(offset)

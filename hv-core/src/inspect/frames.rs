@@ -102,13 +102,17 @@ fn of_domain(domain: &Domain, each: &mut dyn FnMut(Mfn, Held)) {
         each(mfn, Held::Ref);
         each(mfn, WRITABLE);
     };
-    shared(domain.shared_info);
+    if domain.life.has_pages() {
+        shared(domain.shared_info);
+    }
     domain.grants.for_each_frame(&mut shared);
     domain.for_each_device_grant(&mut |mfn, readonly| {
         each(mfn, if readonly { Held::Ref } else { WRITABLE });
     });
     domain.events.for_each_frame(|mfn| each(mfn, WRITABLE));
-    if let Some(mfn) = domain.pirq_eoi.frame() {
+    if let Some(mfn) = domain.pirq_eoi.frame()
+        && domain.life.has_pages()
+    {
         each(mfn, WRITABLE);
     }
     for vcpu in domain.vcpus() {

@@ -97,6 +97,19 @@ fn isolate(options: &Options) {
         "page-table isolation (xpti): {}",
         if on { "on" } else { "off" }
     );
+    part_predictions(options);
+}
+
+/// Keeps one domain's branches from steering another's, where the CPU can.
+fn part_predictions(options: &Options) {
+    let barrier = hardware::hardware().features.branch_barrier && options.spec_ctrl;
+    if barrier {
+        machine::use_branch_barrier();
+    }
+    log::info!(
+        "branch prediction barrier between domains (IBPB): {}",
+        if barrier { "on" } else { "off" }
+    );
 }
 
 /// Any other CPU, on its own stack.

@@ -9,10 +9,10 @@ pub enum Level {
     /// A vCPU's state; its CPU holds it for as long as the vCPU runs. Another
     /// vCPU's state is only ever tried for, never waited for.
     VcpuState = 0,
-    /// The list of domains.
-    Registry = 1,
     /// A domain's life: creation, death, its vCPU table.
-    DomainLife = 2,
+    DomainLife = 1,
+    /// The list of domains: who takes a domain apart looks others up.
+    Registry = 2,
     /// A domain's grant table.
     Grant = 3,
     /// A domain's event-channel table.

@@ -20,6 +20,7 @@ use crate::mm::host_map;
 use crate::sync::Guard;
 use alloc::sync::Arc;
 use core::arch::asm;
+use core::sync::atomic::{AtomicBool, Ordering};
 use x86_64::registers::control::{Cr0, Cr0Flags};
 use x86_64::registers::model_specific::Msr;
 
@@ -405,6 +406,26 @@ fn selectors() -> [u16; 4] {
     [ds, es, fs, gs]
 }
 
+/// Whether indirect branches are made to forget between domains.
+static BRANCH_BARRIER: AtomicBool = AtomicBool::new(false);
+/// Source: Intel SDM vol. 4, `IA32_PRED_CMD`; bit 0 is IBPB.
+const PRED_CMD: u32 = 0x49;
+
+/// From now on indirect branch prediction forgets whenever another domain's vCPU is
+/// loaded. The CPU has `features::Features::branch_barrier`.
+pub fn use_branch_barrier() {
+    BRANCH_BARRIER.store(true, Ordering::Relaxed);
+}
+
+/// One domain's branches do not steer another's.
+fn part_from_last(domain: &Domain) {
+    let last = local().last_domain.replace(domain.serial);
+    if last != domain.serial && BRANCH_BARRIER.load(Ordering::Relaxed) {
+        // SAFETY: the MSR exists (see `use_branch_barrier`).
+        unsafe { Msr::new(PRED_CMD).write(1) };
+    }
+}
+
 /// Loads everything of a vCPU on this CPU but its general registers, which it puts
 /// into the entry frame. Returns `false` if a selector was bad (the failsafe
 /// callback is due).
@@ -414,6 +435,7 @@ fn selectors() -> [u16; 4] {
 pub fn load(domain: Arc<Domain>, vcpu: Arc<Vcpu>, state: Guard<'_, VcpuState>) -> bool {
     // SAFETY: the guard points into `vcpu`, which is kept beside it and dropped after.
     let mut state: Guard<'static, VcpuState> = unsafe { core::mem::transmute(state) };
+    part_from_last(&domain);
     // Others must flush this CPU from before it sees the guest's tables.
     tlb::enter_guest_root();
     load_vcpu_root(&state);

@@ -78,6 +78,8 @@ pub struct Features {
     pub cpuid_faulting: bool,
     /// Reads user-mode-inaccessible memory speculatively (CVE-2017-5754).
     pub meltdown: bool,
+    /// PRED_CMD: indirect branch prediction can be made to forget.
+    pub branch_barrier: bool,
 }
 
 impl Features {
@@ -124,6 +126,7 @@ impl Features {
             invariant_tsc: ext7.edx >> 8 & 1 != 0,
             rdtscp: ext1.edx >> 27 & 1 != 0,
             cpuid_faulting: vendor == Vendor::Intel && has_cpuid_faulting(hypervisor),
+            branch_barrier: leaf7.edx >> 26 & 1 != 0 || ext8.ebx >> 12 & 1 != 0,
             meltdown: leaks_by_meltdown(vendor, family, model, arch_capabilities),
         }
     }

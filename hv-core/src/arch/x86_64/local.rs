@@ -49,6 +49,8 @@ pub struct CpuLocal {
     pub(super) cr4: Cell<u64>,
     /// XCR0 as loaded now.
     pub(super) xcr0: Cell<u64>,
+    /// Serial number of the domain whose vCPU was loaded last.
+    pub(super) last_domain: Cell<u64>,
 }
 
 impl CpuLocal {
@@ -64,6 +66,7 @@ impl CpuLocal {
             stack_cache: StackCache::new(),
             cr4: Cell::new(0),
             xcr0: Cell::new(0),
+            last_domain: Cell::new(0),
         }
     }
 }

@@ -114,9 +114,7 @@ pub(super) fn destroy(call: &Call<'_>, domain: &Domain) -> Result<After, Error> 
                 return Ok(After::Again);
             }
         }
-        log::info!("domain {} is destroyed", domain.id.0);
     }
-    registry::reap(mm);
     Ok(After::Done)
 }
 

@@ -108,7 +108,14 @@ fn run(call: &mut Call<'_>, at: GuestVa, args: [u64; 6], request: &mut Request) 
     }
     let after = match subject {
         None => life::create(call, request)?,
-        Some(domain) => dispatch(call, &domain, request)?,
+        Some(domain) => {
+            let after = dispatch(call, &domain, request)?;
+            drop(domain);
+            if request.op.cmd == abi::XEN_DOMCTL_DESTROYDOMAIN && after == After::Done {
+                registry::reap(host::get());
+            }
+            after
+        }
     };
     if after != After::Done {
         call.guest().write(at, &request.op)?;
