@@ -5,7 +5,7 @@ use crate::addr::GuestVa;
 use crate::arch::machine;
 use crate::domain::notify::SCHEDULER;
 use crate::domain::vcpu::Callback;
-use crate::domain::{Domain, Vcpu, VcpuState, context};
+use crate::domain::{Domain, Vcpu, VcpuState, context, wallclock};
 use crate::hypercall::{Call, Error};
 use crate::time;
 use alloc::vec::Vec;
@@ -51,6 +51,10 @@ pub(super) fn set_context(
     let online = with_state(domain, vcpu, |state| {
         Ok(context::set(domain, vcpu, state, &wanted)?)
     })?;
+    if vcpu.id.0 == 0 {
+        // Builders clear the shared page, the date in it too, before they come here.
+        wallclock::publish(domain);
+    }
     let now = time::now();
     let kick = if online {
         SCHEDULER.up(vcpu.unit, now)
