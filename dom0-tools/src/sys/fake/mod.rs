@@ -4,6 +4,7 @@
 //! its other methods do what guests would do.
 
 mod channels;
+mod hypervisor;
 mod ram;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Access, DomId, GntDev, GrantRef, Mfn, Port, SharedPages, XenbusBackend};
 use channels::Channels;
 pub use channels::FakeEvtchn;
+use hypervisor::Hypervisor;
 use ram::Ram;
 
 /// Frames of a machine: 256 MiB, of which only those that are written take memory.
@@ -37,6 +39,7 @@ struct State {
     /// The next frame to hand out.
     free: u64,
     xenstore_port: Port,
+    hypervisor: Hypervisor,
 }
 
 impl fmt::Debug for Machine {
@@ -68,6 +71,7 @@ impl Machine {
                 grants: HashMap::new(),
                 free: XENSTORE_RING.0 + 1,
                 xenstore_port,
+                hypervisor: Hypervisor::default(),
             }),
         }))
     }
