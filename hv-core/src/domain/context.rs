@@ -379,6 +379,22 @@ mod tests {
     }
 
     #[test]
+    fn registers_that_a_tool_read_are_the_same_when_it_gives_them_back() {
+        let mut c = started();
+        c.user_regs.rdx = 0x1234;
+        c.user_regs.rflags = 0x3a97;
+        (c.user_regs.ds, c.user_regs.fs) = (0x2b, 0x63);
+        let mut before = VcpuState::new();
+        fill(&mut before, &c);
+        c.user_regs = user_registers(&before);
+        let mut after = VcpuState::new();
+        fill(&mut after, &c);
+        assert_eq!(after.regs, before.regs);
+        assert_eq!(user_registers(&after), c.user_regs);
+        assert_eq!((after.iopl, after.selectors), (3, [0x2b, 0, 0x63, 0]));
+    }
+
+    #[test]
     fn flags_a_guest_may_not_set_are_dropped() {
         let mut c = started();
         c.user_regs.rflags = u64::MAX;

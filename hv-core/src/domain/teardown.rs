@@ -8,6 +8,8 @@
 //! when nobody refers to the domain any more: another CPU may be about to set an event.
 
 #[cfg(test)]
+mod interrupted_tests;
+#[cfg(test)]
 mod tests;
 
 use super::life::{Part, Stage};
@@ -212,74 +214,4 @@ fn unpin<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, owner: DomId, mfn: Mfn) -> Option<L
     crate::pv_mm::pin::unpin(mm, owner, mfn, &spent)
         .ok()
         .flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::addr::GuestVa;
-    use crate::mm::pte;
-    use crate::pv_mm::testing::Guest;
-
-    /// Gives up all frames of the guest, as often interrupted as `preempt` says.
-    fn release_all(g: &Guest, preempt: Preempt<'_>) {
-        let mut from = Some(Mfn::new(0));
-        let mut leftover: Option<Leftover> = None;
-        while from.is_some() || leftover.is_some() {
-            if let Some(left) = leftover.take() {
-                leftover = demote::release_table(&g.mm, left.mfn, left.level, preempt).err();
-            } else if let Some(at) = from {
-                (from, leftover) = release_frames(&g.mm, g.id, at, preempt);
-            }
-        }
-    }
-
-    /// Two pinned spaces that share a page, one of them mapping the other's root.
-    fn populated() -> (Guest, Mfn) {
-        let g = Guest::new(128, 0);
-        let (shared, own) = (g.page(), g.page());
-        let high = GuestVa(0xffff_8800_0000_0000);
-        let first = g.space(&[
-            (GuestVa(0x1000), shared, pte::RW | pte::US),
-            (high, own, pte::RW | pte::US),
-        ]);
-        g.space(&[
-            (GuestVa(0x2000), shared, pte::US),
-            (GuestVa(0x3000), first, pte::US),
-        ]);
-        (g, shared)
-    }
-
-    #[test]
-    fn a_dying_domain_returns_every_frame_however_often_it_is_interrupted() {
-        for every in [1, 2, 3, 7, u32::MAX] {
-            let (g, _) = populated();
-            let account = g.mm.accounts.get(g.id).unwrap();
-            let all = g.mm.alloc.free_frames() + account.total();
-            let calls = Cell::new(0_u32);
-            release_all(&g, &|| {
-                calls.set(calls.get() + 1);
-                calls.get() % every == 0
-            });
-            assert!(account.is_empty(), "interrupted every {every}");
-            assert_eq!(g.mm.alloc.free_frames(), all);
-            assert_eq!(g.mm.alloc.check(&g.mm.frames), Ok(all));
-        }
-    }
-
-    #[test]
-    fn a_frame_in_others_hands_stays_until_they_let_go() {
-        let (g, shared) = populated();
-        let account = g.mm.accounts.get(g.id).unwrap();
-        g.mm.get_writable(shared, g.id).unwrap();
-        account.set_dying();
-        release_all(&g, &|| false);
-        assert_eq!((account.total(), account.is_empty()), (1, false));
-        // A second look finds nothing more to take.
-        release_all(&g, &|| false);
-        assert_eq!(account.total(), 1);
-        g.mm.put_writable(shared);
-        assert!(account.is_empty());
-        assert_eq!(g.mm.record(shared).owner(), DomId::INVALID);
-    }
 }
