@@ -43,7 +43,7 @@ fn a_dying_domain_returns_every_frame_however_often_it_is_interrupted() {
         let calls = Cell::new(0_u32);
         release_all(&g, &|| {
             calls.set(calls.get() + 1);
-            calls.get() % every == 0
+            calls.get().is_multiple_of(every)
         });
         assert!(account.is_empty(), "interrupted every {every}");
         assert_eq!(g.mm.alloc.free_frames(), all);
