@@ -75,9 +75,10 @@ impl Arena {
     /// Machine address of a page-table entry, mostly one of the tables that map the arena.
     pub fn slot(&self, random: &mut Random) -> u64 {
         let page = self.page(random);
-        match random.below(12) {
-            0 => self.frame(random) << 12 | random.below(4096),
-            1 => memory::entry_of(page.va(), 2 + random.below(3) as u32).0,
+        match random.below(400) {
+            0..33 => self.frame(random) << 12 | random.below(4096),
+            // Rare: what maps the arena by a higher table maps this kernel too.
+            33 => memory::entry_of(page.va(), 2 + random.below(3) as u32).0,
             _ => memory::entry_of(page.va(), 1).0,
         }
     }

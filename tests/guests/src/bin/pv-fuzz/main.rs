@@ -28,7 +28,7 @@ mod kernel {
     use xen_abi::sched::SHUTDOWN_POWEROFF;
 
     /// Steps between two lines on the console.
-    const REPORT: u64 = 10_000;
+    const REPORT: u64 = 500;
     /// Steps between two renewals of what random calls may have spoiled.
     const RENEW: u64 = 64;
 

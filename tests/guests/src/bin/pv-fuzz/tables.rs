@@ -25,7 +25,8 @@ pub fn step(arena: &mut Arena, random: &mut Random) -> Step {
         4 => mmuext_op(MMUEXT_UNPIN_TABLE, arena.frame(random), 0),
         // A store into a table in use, which the hypervisor emulates or refuses.
         5 => {
-            let (table, index) = table_of(page.va(), 1 + random.below(2) as u32);
+            let level = if random.once_in(400) { 2 } else { 1 };
+            let (table, index) = table_of(page.va(), level);
             Page::write(table, index, arena.entry(random));
             0
         }
