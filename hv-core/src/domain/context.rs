@@ -51,6 +51,8 @@ pub fn set(
     let taken = Taken::take(mm, domain, context)?;
     taken.install(mm, state);
     fill(state, context);
+    // A kernel that goes on where it was saved relies on what it had switched on.
+    state.cr4 = context.ctrlreg[4] & domain.planned_cpu_policy().cr4();
     if vcpu.id.0 == 0 {
         let known = 1 << xen_abi::xen::VMASST_TYPE_4GB_SEGMENTS
             | 1 << xen_abi::xen::VMASST_TYPE_4GB_SEGMENTS_NOTIFY
