@@ -108,13 +108,16 @@ impl Xen {
         let mut argument = XenDomctlVcpuextstate::new_zeroed();
         argument.vcpu = vcpu.0;
         let mut call = self.domctl(operation, XEN_DOMCTL_GETVCPUEXTSTATE, domain, &[])?;
-        let bytes = call.run(&argument)?.size.min(MOST_XSAVE);
+        let sizes = call.run(&argument)?;
+        let bytes = sizes.size.min(MOST_XSAVE);
         if bytes == 0 {
             return Ok(Vec::new());
         }
         let room = bytes as usize;
         let mut call = self.domctl(operation, XEN_DOMCTL_GETVCPUEXTSTATE, domain, &[room])?;
         let slot = call.buffer.space(room);
+        // Both as they came: the hypervisor refuses another mask than its own.
+        argument.xfeature_mask = sizes.xfeature_mask;
         argument.size = bytes;
         argument.buffer = slot.address();
         let back = call.run(&argument)?;
