@@ -3,6 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    eprintln!("ox: no verbs yet");
-    ExitCode::from(2)
+    dom0_tools::cli::run(std::env::args_os())
 }

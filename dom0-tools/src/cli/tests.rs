@@ -1,0 +1,595 @@
+//! Outputs, compared word for word, over a fake machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use clap::{CommandFactory, Parser};
+
+use super::args::Ox;
+use super::exit::{Exit, Fail};
+use super::out::Out;
+use super::world::{Host, World};
+use crate::ctl::{self, CreditGlobals, CreditParams, DomainInfo, ShutdownReason};
+use crate::domain::protocol::{Event, Failure, FailureCode, Request, Response};
+use crate::sys::{DomId, Mfn, Vcpu};
+
+/// A machine of two CPUs with dom0, `web` and a crashed `db`.
+#[derive(Default)]
+struct Fake {
+    nodes: Mutex<BTreeMap<String, String>>,
+    asked: Mutex<Vec<Request>>,
+    done: Mutex<Vec<String>>,
+    answer: Mutex<Option<Result<Response, Failure>>>,
+}
+
+fn domain(id: u16, pages: u64) -> DomainInfo {
+    DomainInfo {
+        domain: DomId(id),
+        handle: [id as u8; 16],
+        dying: false,
+        shutdown: None,
+        paused: false,
+        blocked: id != 0,
+        running: id == 0,
+        xenstore: false,
+        pages,
+        max_pages: pages,
+        outstanding_pages: 0,
+        shared_info: Mfn(0),
+        cpu_time: u64::from(id + 1) * 1_500_000_000,
+        vcpus_online: 1,
+        vcpus: 2,
+        cpupool: 0,
+    }
+}
+
+impl Fake {
+    fn new() -> Self {
+        let fake = Self::default();
+        for (path, value) in [
+            ("/local/domain/0/name", "Domain-0"),
+            ("/local/domain/3/name", "web"),
+            ("/local/domain/3/control/sysrq", ""),
+            ("/local/domain/7/name", "db"),
+            (
+                "/libxl/3/device/vbd/51712/backend",
+                "/local/domain/0/backend/vbd/3/51712",
+            ),
+            ("/local/domain/3/device/vbd/51712/state", "4"),
+            ("/local/domain/3/device/vbd/51712/event-channel", "11"),
+            ("/local/domain/3/device/vbd/51712/ring-ref", "8"),
+            (
+                "/libxl/3/device/vif/0/backend",
+                "/local/domain/0/backend/vif/3/0",
+            ),
+            ("/local/domain/0/backend/vif/3/0/mac", "00:16:3e:00:00:01"),
+            ("/local/domain/0/backend/vif/3/0/handle", "0"),
+            ("/local/domain/3/device/vif/0/state", "4"),
+            ("/local/domain/3/device/vif/0/tx-ring-ref", "768"),
+            ("/local/domain/3/device/vif/0/rx-ring-ref", "769"),
+        ] {
+            fake.nodes.lock().unwrap().insert(path.into(), value.into());
+        }
+        fake
+    }
+
+    fn note(&self, what: String) -> ctl::Result<()> {
+        self.done.lock().unwrap().push(what);
+        Ok(())
+    }
+}
+
+impl Host for Fake {
+    fn domains(&self) -> ctl::Result<Vec<DomainInfo>> {
+        let mut crashed = domain(7, 16384);
+        crashed.shutdown = Some(ShutdownReason::CRASH);
+        crashed.blocked = false;
+        Ok(vec![domain(0, 262_144), domain(3, 32768), crashed])
+    }
+    fn vcpu_info(&self, _: DomId, vcpu: Vcpu) -> ctl::Result<ctl::VcpuInfo> {
+        Ok(ctl::VcpuInfo {
+            online: vcpu.0 == 0,
+            blocked: true,
+            running: false,
+            cpu_time: 2_000_000_000,
+            cpu: 1,
+        })
+    }
+    fn affinity(&self, _: DomId, vcpu: Vcpu) -> ctl::Result<ctl::Affinity> {
+        Ok(ctl::Affinity {
+            hard: ctl::CpuSet::first(1 + vcpu.0),
+            soft: ctl::CpuSet::first(4096),
+        })
+    }
+    fn set_affinity(
+        &self,
+        domain: DomId,
+        vcpu: Vcpu,
+        hard: Option<&ctl::CpuSet>,
+        soft: Option<&ctl::CpuSet>,
+        _: bool,
+    ) -> ctl::Result<ctl::Affinity> {
+        let shown = |set: Option<&ctl::CpuSet>| set.map_or("-".into(), ToString::to_string);
+        self.note(format!(
+            "pin {domain} {vcpu} {} {}",
+            shown(hard),
+            shown(soft)
+        ))?;
+        Ok(ctl::Affinity::default())
+    }
+    fn hypervisor_info(&self) -> ctl::Result<ctl::HypervisorInfo> {
+        Ok(ctl::HypervisorInfo {
+            major: 4,
+            minor: 17,
+            extra: ".7-oxen".into(),
+            capabilities: "xen-3.0-x86_64 ".into(),
+            changeset: String::new(),
+            command_line: "com1=115200,8n1".into(),
+            compiler: "rustc".into(),
+            built_by: String::new(),
+            build_domain: String::new(),
+            build_date: String::new(),
+            page_size: 4096,
+            virt_start: 0xffff_8000_0000_0000,
+        })
+    }
+    fn host_info(&self) -> ctl::Result<ctl::HostInfo> {
+        Ok(ctl::HostInfo {
+            threads_per_core: 1,
+            cores_per_socket: 2,
+            cpus: 2,
+            max_cpu: 1,
+            nodes: 1,
+            cpu_khz: 2_596_233,
+            pv: true,
+            grant_version: 1,
+            total_pages: 524_288,
+            free_pages: 131_072,
+            scrub_pages: 0,
+            outstanding_pages: 0,
+            max_mfn: Mfn(0),
+            hw_cap: [0; 8],
+        })
+    }
+    fn scheduler(&self) -> ctl::Result<u32> {
+        Ok(5)
+    }
+    fn read_console(&self, from: Option<u32>, _: bool) -> ctl::Result<ctl::Console> {
+        let text: &[u8] = match from {
+            Some(0) => b"(OXEN) one\n(OXEN) two\n",
+            _ => b"",
+        };
+        Ok(ctl::Console {
+            text: text.to_vec(),
+            next: 22,
+        })
+    }
+    fn credit(&self, _: DomId) -> ctl::Result<CreditParams> {
+        Ok(CreditParams {
+            weight: 256,
+            cap: 0,
+        })
+    }
+    fn set_credit(&self, domain: DomId, params: CreditParams) -> ctl::Result<()> {
+        self.note(format!("credit {domain} {} {}", params.weight, params.cap))
+    }
+    fn credit_globals(&self, _: u32) -> ctl::Result<CreditGlobals> {
+        Ok(CreditGlobals {
+            timeslice_ms: 30,
+            ratelimit_us: 1000,
+            migration_delay_us: 0,
+        })
+    }
+    fn set_credit_globals(&self, _: u32, globals: CreditGlobals) -> ctl::Result<()> {
+        self.note(format!("globals {}", globals.timeslice_ms))
+    }
+    fn pause(&self, domain: DomId) -> ctl::Result<()> {
+        self.note(format!("pause {domain}"))
+    }
+    fn unpause(&self, domain: DomId) -> ctl::Result<()> {
+        self.note(format!("unpause {domain}"))
+    }
+    fn send_trigger(&self, domain: DomId, trigger: u32, vcpu: Vcpu) -> ctl::Result<()> {
+        self.note(format!("trigger {domain} {trigger} {vcpu}"))
+    }
+    fn audit(&self, _: u64) -> ctl::Result<Option<ctl::AuditPage>> {
+        Ok(None)
+    }
+}
+
+impl World for Fake {
+    fn xen(&self) -> Result<&dyn Host, Fail> {
+        Ok(self)
+    }
+    fn read(&self, path: &str) -> Result<Option<String>, Fail> {
+        Ok(self.nodes.lock().unwrap().get(path).cloned())
+    }
+    fn list(&self, path: &str) -> Result<Vec<String>, Fail> {
+        let nodes = self.nodes.lock().unwrap();
+        let below = nodes
+            .keys()
+            .filter_map(|node| node.strip_prefix(&format!("{path}/")));
+        let names: BTreeSet<String> = below
+            .filter_map(|rest| Some(rest.split('/').next()?.to_owned()))
+            .collect();
+        Ok(names.into_iter().collect())
+    }
+    fn write(&self, path: &str, value: &str) -> Result<(), Fail> {
+        self.nodes.lock().unwrap().insert(path.into(), value.into());
+        Ok(())
+    }
+    fn ask(
+        &self,
+        request: &Request,
+        _: &mut dyn FnMut(Event) -> Result<(), Fail>,
+    ) -> Result<Response, Fail> {
+        self.asked.lock().unwrap().push(request.clone());
+        Ok(self
+            .answer
+            .lock()
+            .unwrap()
+            .take()
+            .unwrap_or(Ok(Response::Done))?)
+    }
+}
+
+/// What a command line prints, or its failure.
+fn ox(fake: &Fake, line: &str) -> Result<String, Fail> {
+    let args = std::iter::once("ox").chain(line.split_whitespace());
+    let ox = Ox::try_parse_from(args).map_err(|e| Fail::new(Exit::Usage, e.to_string()))?;
+    let mut text = Vec::new();
+    super::verb(fake, &ox.verb, &mut Out::new(ox.json, &mut text))?;
+    Ok(String::from_utf8(text).unwrap())
+}
+
+fn asked(line: &str) -> Request {
+    let fake = Fake::new();
+    ox(&fake, line).unwrap_or_else(|fail| panic!("{line}: {fail}"));
+    let asked = fake.asked.lock().unwrap();
+    asked[0].clone()
+}
+
+fn done(line: &str) -> Vec<String> {
+    let fake = Fake::new();
+    ox(&fake, line).unwrap_or_else(|fail| panic!("{line}: {fail}"));
+    fake.done.into_inner().unwrap()
+}
+
+fn fails(line: &str) -> (Exit, String) {
+    let fail = ox(&Fake::new(), line).unwrap_err();
+    (fail.exit, fail.text)
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    Ox::command().debug_assert();
+}
+
+#[test]
+fn list_is_as_xl_prints_it() {
+    let text = ox(&Fake::new(), "list").unwrap();
+    let wanted = concat!(
+        "Name                                        ID   Mem VCPUs\tState\tTime(s)\n",
+        "Domain-0                                     0  1024     1     r-----       1.5\n",
+        "web                                          3   128     1     -b----       6.0\n",
+        "db                                           7    64     1     ---sc-      12.0\n",
+    );
+    assert_eq!(text, wanted);
+    assert!(
+        ox(&Fake::new(), "list db 3")
+            .unwrap()
+            .lines()
+            .nth(1)
+            .unwrap()
+            .starts_with("db ")
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&ox(&Fake::new(), "--json list web").unwrap()).unwrap();
+    assert_eq!(json[0]["name"], "web");
+    assert_eq!(json[0]["memory_kib"], 131_072);
+    assert_eq!(json[0]["state"][0], "blocked");
+}
+
+#[test]
+fn vcpu_list_is_as_xl_prints_it() {
+    let wanted = concat!(
+        "Name                                ID  VCPU   CPU State   Time(s) Affinity (Hard / Soft)\n",
+        "web                                  3     0     1   -b-       2.0  0 / all\n",
+        "web                                  3     1     -   --p       2.0  all / all\n",
+    );
+    assert_eq!(ox(&Fake::new(), "vcpu-list web").unwrap(), wanted);
+}
+
+#[test]
+fn sched_credit_is_as_xl_prints_it() {
+    let wanted = concat!(
+        "Cpupool Pool-0: tslice=30ms ratelimit=1000us migration-delay=0us\n",
+        "Name                                ID Weight  Cap\n",
+        "Domain-0                             0    256    0\n",
+        "web                                  3    256    0\n",
+        "db                                   7    256    0\n",
+    );
+    assert_eq!(ox(&Fake::new(), "sched-credit").unwrap(), wanted);
+    assert_eq!(done("sched-credit -d web -w 512"), ["credit 3 512 0"]);
+    assert_eq!(fails("sched-credit -d web -w 0").0, Exit::Usage);
+}
+
+#[test]
+fn devices_are_as_xl_prints_them() {
+    let wanted = concat!(
+        "Vdev  BE  handle state evt-ch ring-ref BE-path\n",
+        "51712 0   3      4     11     8        /local/domain/0/backend/vbd/3/51712\n",
+    );
+    assert_eq!(ox(&Fake::new(), "block-list web").unwrap(), wanted);
+    let text = ox(&Fake::new(), "network-list 3").unwrap();
+    assert!(
+        text.contains("0   0  00:16:3e:00:00:01      0     4     -1   768/769"),
+        "{text}"
+    );
+}
+
+#[test]
+fn info_has_xls_keys() {
+    let text = ox(&Fake::new(), "info").unwrap();
+    for line in [
+        "nr_cpus                : 2\n",
+        "cpu_mhz                : 2596.233\n",
+        "total_memory           : 2048\n",
+        "free_memory            : 512\n",
+        "xen_version            : 4.17.7-oxen\n",
+        "xen_scheduler          : credit\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    let json = ox(&Fake::new(), "info --json").unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for line in text.lines() {
+        let key = line.split(':').next().unwrap().trim();
+        assert!(json.get(key).is_some(), "{key}");
+    }
+}
+
+#[test]
+fn small_reading_verbs() {
+    let fake = Fake::new();
+    assert_eq!(ox(&fake, "domid web").unwrap(), "3\n");
+    assert_eq!(ox(&fake, "domname 7").unwrap(), "db\n");
+    assert_eq!(ox(&fake, "dmesg").unwrap(), "(OXEN) one\n(OXEN) two\n");
+    assert!(
+        ox(&fake, "top --once")
+            .unwrap()
+            .contains("      web -b----")
+    );
+    assert!(ox(&fake, "uptime").unwrap().starts_with("Name "));
+}
+
+#[test]
+fn requests_of_verbs() {
+    assert_eq!(asked("destroy web"), Request::Destroy { domain: 3 });
+    assert_eq!(
+        asked("mem-set web 64m"),
+        Request::MemSet {
+            domain: 3,
+            kib: 65536
+        }
+    );
+    assert_eq!(
+        asked("vcpu-set 3 2"),
+        Request::VcpuSet {
+            domain: 3,
+            online: 2
+        }
+    );
+    assert_eq!(
+        asked("block-detach web xvda"),
+        Request::BlockDetach {
+            domain: 3,
+            device: 51712,
+            force: false
+        }
+    );
+    assert_eq!(
+        asked("network-detach web 00:16:3E:00:00:01"),
+        Request::NetworkDetach {
+            domain: 3,
+            device: 0,
+            force: false
+        }
+    );
+    let name = "s1".to_owned();
+    assert_eq!(
+        asked("snapshot web s1"),
+        Request::SnapshotCreate {
+            domain: 3,
+            name: name.clone()
+        }
+    );
+    assert_eq!(
+        asked("snapshot create web s1"),
+        Request::SnapshotCreate {
+            domain: 3,
+            name: name.clone()
+        }
+    );
+    let domain = "gone".to_owned();
+    assert_eq!(
+        asked("snapshot delete gone s1"),
+        Request::SnapshotDelete { domain, name }
+    );
+    let Request::Save { file, .. } = asked("save web x.sav") else {
+        panic!()
+    };
+    assert!(file.starts_with('/'), "{file}");
+}
+
+#[test]
+fn direct_verbs() {
+    assert_eq!(done("pause web"), ["pause 3"]);
+    assert_eq!(done("trigger web nmi 1"), ["trigger 3 0 1"]);
+    assert_eq!(done("vcpu-pin web 0 1"), ["pin 3 0 1 -"]);
+    assert_eq!(
+        done("vcpu-pin web all - 0-1"),
+        ["pin 3 0 - 0-1", "pin 3 1 - 0-1"]
+    );
+    let fake = Fake::new();
+    ox(&fake, "sysrq web t").unwrap();
+    assert_eq!(
+        fake.read("/local/domain/3/control/sysrq")
+            .unwrap()
+            .as_deref(),
+        Some("t")
+    );
+}
+
+#[test]
+fn failures_name_the_thing_and_the_way_out() {
+    for (line, exit, part) in [
+        (
+            "destroy nobody",
+            Exit::NotFound,
+            "no domain `nobody`: `ox list`",
+        ),
+        ("pause 99", Exit::NotFound, "no domain with id 99"),
+        (
+            "pause 99999999",
+            Exit::NotFound,
+            "no domain with id 99999999",
+        ),
+        (
+            "destroy 0",
+            Exit::Denied,
+            "Domain-0 is the one this runs in",
+        ),
+        ("destroy Domain-0", Exit::Denied, "`destroy` is for guests"),
+        (
+            "vcpu-set web 9",
+            Exit::Usage,
+            "web can have 1 to 2 vCPUs, not 9",
+        ),
+        (
+            "vcpu-pin web 5 all",
+            Exit::NotFound,
+            "web has no vCPU 5: it has 2",
+        ),
+        (
+            "vcpu-pin web 0 7",
+            Exit::Usage,
+            "`7` names no CPU of this machine, which has 2",
+        ),
+        (
+            "block-detach web xvdz",
+            Exit::NotFound,
+            "web has no disk `xvdz`",
+        ),
+        (
+            "block-attach web /a,raw,nonsense",
+            Exit::Usage,
+            "disk: vdev: `nonsense` is no disk",
+        ),
+        (
+            "network-attach web brigde=x",
+            Exit::Usage,
+            "vif: `brigde` is no key",
+        ),
+        ("rename web a/b", Exit::Usage, "'/' is not allowed"),
+        ("snapshot web ..", Exit::Usage, "`..` names a folder"),
+        (
+            "mem-set web lots",
+            Exit::Usage,
+            "`lots` is no amount of memory",
+        ),
+        ("audit", Exit::Unsupported, "only Oxen does"),
+        (
+            "create /nonexistent.cfg",
+            Exit::Config,
+            "/nonexistent.cfg: No such file",
+        ),
+        ("frobnicate", Exit::Usage, "frobnicate"),
+        ("sysrq web tt", Exit::Usage, "one letter or digit"),
+        ("snapshot web", Exit::Usage, "NAME"),
+        ("man nothing", Exit::Usage, "`nothing` is no verb"),
+    ] {
+        let (is, text) = fails(line);
+        assert_eq!(is, exit, "{line}: {text}");
+        assert!(text.contains(part), "{line}: {text}");
+    }
+}
+
+#[test]
+fn what_oxd_refuses_has_its_exit_code() {
+    let fake = Fake::new();
+    let failure = Failure::new(FailureCode::NoMemory, "not enough memory for web");
+    *fake.answer.lock().unwrap() = Some(Err(failure));
+    let fail = ox(&fake, "mem-set web 64").unwrap_err();
+    assert_eq!(
+        (fail.exit, fail.text.as_str()),
+        (Exit::Memory, "not enough memory for web")
+    );
+}
+
+#[test]
+fn create_sends_the_configuration_and_refuses_a_name_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = folder.path().join("k");
+    std::fs::write(&kernel, "").unwrap();
+    let file = folder.path().join("t.cfg");
+    let write = |name: &str| {
+        let text = format!("name='{name}'\nmemory=64\nkernel='{}'\n", kernel.display());
+        std::fs::write(&file, text).unwrap();
+    };
+    let line = format!("create {} vcpus=2", file.display());
+    write("new");
+    let fake = Fake::new();
+    *fake.answer.lock().unwrap() = Some(Ok(Response::Created { domain: 9 }));
+    assert_eq!(ox(&fake, &line).unwrap(), "new: domain 9\n");
+    let asked = fake.asked.lock().unwrap();
+    let Request::Create {
+        config,
+        paused: false,
+    } = &asked[0]
+    else {
+        panic!("{asked:?}")
+    };
+    assert!(config.contains("vcpus = 2"), "{config}");
+    write("web");
+    let (exit, text) = fails(&line);
+    assert_eq!(exit, Exit::InUse, "{text}");
+    write("new");
+    std::fs::remove_file(&kernel).unwrap();
+    let (exit, text) = fails(&line);
+    assert_eq!(exit, Exit::File);
+    assert!(
+        text.contains("t.cfg: kernel: ") && text.contains("No such file"),
+        "{text}"
+    );
+}
+
+#[test]
+fn pages_and_completions_are_made_of_every_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    ox(
+        &Fake::new(),
+        &format!("man --dir {}", folder.path().display()),
+    )
+    .unwrap();
+    let bash = ox(&Fake::new(), "completions bash").unwrap();
+    for verb in Ox::command().get_subcommands() {
+        let name = verb.get_name();
+        let page = folder.path().join(format!("ox-{name}.1"));
+        assert!(page.exists(), "{name}");
+        assert!(bash.contains(name), "{name}");
+    }
+    for shell in ["zsh", "fish"] {
+        assert!(
+            ox(&Fake::new(), &format!("completions {shell}"))
+                .unwrap()
+                .len()
+                > 1000
+        );
+    }
+    assert!(
+        ox(&Fake::new(), "man vcpu-pin")
+            .unwrap()
+            .contains("ox\\-vcpu\\-pin")
+    );
+}
