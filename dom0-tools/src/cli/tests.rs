@@ -593,3 +593,31 @@ fn pages_and_completions_are_made_of_every_verb() {
             .contains("ox\\-vcpu\\-pin")
     );
 }
+
+/// What `docs/ox.md` says of verbs, exit codes and keys is all there is.
+#[test]
+fn the_document_names_every_verb_exit_code_and_key() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ox.md");
+    let document = std::fs::read_to_string(file).unwrap();
+    for verb in Ox::command().get_subcommands() {
+        let (name, about) = (verb.get_name(), verb.get_about().unwrap());
+        assert!(
+            document.contains(&format!("| `{name}` | {about} |")),
+            "{name}"
+        );
+    }
+    for (exit, word, meaning) in Exit::ALL {
+        let line = format!("| {} | `{word}` | {meaning} |", *exit as u8);
+        assert!(document.contains(&line), "{line}");
+    }
+    for key in crate::config::xl::keys::KEYS {
+        let name = key.name;
+        let named = [
+            format!("`{name}`"),
+            format!("`{name} "),
+            format!(" {name} "),
+            format!(" {name}`"),
+        ];
+        assert!(named.iter().any(|n| document.contains(n)), "{name}");
+    }
+}
