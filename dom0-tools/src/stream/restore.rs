@@ -43,7 +43,7 @@ pub struct Restored {
 /// `progress` is told pages read, of how many.
 ///
 /// # Errors
-/// [`Error`]; the domain is then good for nothing but being dropped.
+/// [`crate::stream::Error`]; the domain is then good for nothing but being dropped.
 pub fn restore(
     domain: &NewDomain,
     from: &mut impl Read,
