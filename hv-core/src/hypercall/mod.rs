@@ -121,8 +121,22 @@ pub fn dispatch(call: &mut Call<'_>) {
             // Back onto the `syscall` instruction.
             r.rip = r.rip.wrapping_sub(2);
         }
-        Err(error) => call.regs.rax = error.as_rax(),
+        Err(error) => {
+            // The registers still say what was asked for.
+            let r = &call.regs;
+            let args = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
+            call.regs.rax = refused(call, number, args, error);
+        }
     }
+}
+
+/// What a guest is told of a call that failed. A denial goes on record.
+#[cold]
+fn refused(call: &Call<'_>, number: u64, args: [u64; 6], error: Error) -> u64 {
+    if error == Error::NotPermitted {
+        audit::denied(call, number, args);
+    }
+    error.as_rax()
 }
 
 /// Runs hypercall `number` and returns its result (a single one, or an entry of a
@@ -130,17 +144,13 @@ pub fn dispatch(call: &mut Call<'_>) {
 #[inline]
 fn invoke(call: &mut Call<'_>, number: u64, args: [u64; 6]) -> HypercallResult {
     call.vcpu.usage.hypercalls.add(1);
-    let result = match table::HANDLERS.get(number as usize) {
+    match table::HANDLERS.get(number as usize) {
         Some(Some(entry)) => (entry.handler)(call, args),
         _ => {
             table::note_absent(call, number);
             Err(Error::NotImplemented)
         }
-    };
-    if result == Err(Error::NotPermitted) {
-        audit::denied(call, number, args);
     }
-    result
 }
 
 /// `iret`; a kernel without a usable frame has lost its way, and its domain ends.

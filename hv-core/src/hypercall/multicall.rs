@@ -46,7 +46,7 @@ pub fn multicall(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
                 call.guest().write(at, &entry)?;
                 return Ok(Reply::Continue([at.0, count - done, 0, 0, 0, 0]));
             }
-            Err(error) => error.as_rax(),
+            Err(error) => super::refused(call, entry.op, entry.args, error),
         };
         guest_stack::write_argument(root, at.add(8), value)?;
         at = at.add(SIZE);
