@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`file`](mod@file) | the file: `xl`'s head with the configuration, a checksum, written whole or not at all |
 //! | `format` | heads and records of the two streams, one inside the other |
-//! | [`save`] | a suspended domain into a stream (version 3, as Xen 4.17 writes it) |
-//! | [`restore`] | a stream (version 2 or 3) into a [`NewDomain`](crate::build::NewDomain) |
+//! | [`mod@save`] | a suspended domain into a stream (version 3, as Xen 4.17 writes it) |
+//! | [`mod@restore`] | a stream (version 2 or 3) into a [`NewDomain`](crate::build::NewDomain) |
 //!
 //! A stream is untrusted: every number in it is checked before it counts, allocates or indexes.
 //!
