@@ -18,6 +18,7 @@ const MIRI_SKIPS: &[&str] = &[
     "sched::",
     "hypercall::",
     "pv_build::",
+    "domain::teardown::",
 ];
 
 pub fn tests(report: &mut Report) {
