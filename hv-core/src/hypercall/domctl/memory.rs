@@ -2,7 +2,6 @@
 
 use super::{After, Request};
 use crate::addr::{GuestVa, Mfn};
-use crate::arch::machine;
 use crate::domain::Domain;
 use crate::hypercall::{Call, Error};
 use crate::mm::frame_table::FrameType;
@@ -30,8 +29,6 @@ pub(super) fn frame_types(
         let raw: u64 = space.read(at)?;
         space.write(at, &u64::from(kind(domain, raw)))?;
     }
-    // At most 1024 looks; what is pending waits for no more than that.
-    let _ = machine::work_pending();
     Ok(After::Done)
 }
 
