@@ -18,7 +18,10 @@ const MIRI_SKIPS: &[&str] = &[
     "sched::",
     "hypercall::",
     "pv_build::",
-    "domain::teardown::",
+    "domain::",
+    "access::",
+    "irq::table::",
+    "mm::host_map::tables::",
 ];
 
 pub fn tests(report: &mut Report) {
