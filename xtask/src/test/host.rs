@@ -11,7 +11,7 @@ use crate::{paths, process};
 const MIRI_PACKAGES: &[&str] = &["hv-core", "xen-abi", "oxen-boot", "pv-drivers"];
 
 /// What only `--all-of-miri` runs: rooms without `unsafe` whose property tests take Miri
-/// the better part of an hour. Undefined behaviour can only come out of the others.
+/// an hour. Undefined behaviour can only come out of the others.
 const MIRI_SKIPS: &[&str] = &[
     "pv_mm::",
     "pv_emul::",
