@@ -6,8 +6,9 @@
 use crate::Error;
 use alloc::boxed::Box;
 
-/// Most bytes a decompressor may allocate for its window.
-pub const MEMORY_LIMIT: usize = 160 << 20;
+/// Most bytes a decompressor may allocate. A window of 128 MiB, the largest of zstd's, takes half as
+/// much more while its buffer grows.
+pub const MEMORY_LIMIT: usize = 200 << 20;
 /// Largest unpacked kernel accepted, in bytes.
 pub const MAX_UNPACKED: usize = 1 << 30;
 
@@ -205,10 +206,13 @@ fn unpack_xz(data: &[u8], out: &mut [u8]) -> Result<usize, Error> {
 fn unpack_gzip(data: &[u8], out: &mut [u8]) -> Result<usize, Error> {
     use miniz_oxide::inflate::{TINFLStatus, core};
     let stream = gzip_stream(data).ok_or(Error::BadCompression)?;
+    let (stream, trailer) = stream.split_last_chunk().ok_or(Error::BadCompression)?;
+    let [c0, c1, c2, c3, ..]: [u8; 8] = *trailer;
     let mut state = Box::new(core::DecompressorOxide::new());
     let flags = core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
-    let (status, _, filled) = core::decompress(&mut state, stream, out, 0, flags);
-    if status == TINFLStatus::Done {
+    let (status, taken, filled) = core::decompress(&mut state, stream, out, 0, flags);
+    let whole = status == TINFLStatus::Done && taken == stream.len();
+    if whole && crc32fast::hash(&out[..filled]) == u32::from_le_bytes([c0, c1, c2, c3]) {
         Ok(filled)
     } else {
         Err(Error::BadCompression)
@@ -240,14 +244,40 @@ fn gzip_stream(data: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
+/// One frame, as a kernel's build makes it, compared with its checksum if it has one.
 #[cfg(feature = "zstd")]
-fn unpack_zstd(data: &[u8], out: &mut [u8]) -> Result<usize, Error> {
-    let mut decoder = Box::new(ruzstd::decoding::FrameDecoder::new());
-    // The decoder's buffer doubles while it grows.
-    decoder.set_max_window_size(MEMORY_LIMIT as u64);
-    decoder
-        .decode_all(data, out)
-        .map_err(|_| Error::BadCompression)
+fn unpack_zstd(mut data: &[u8], out: &mut [u8]) -> Result<usize, Error> {
+    use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+    use ruzstd::io::Read;
+    /// The largest that packers use without being told to.
+    const WINDOW: u64 = 128 << 20;
+    let bad = |_| Error::BadCompression;
+    let mut decoder = Box::new(FrameDecoder::new());
+    decoder.set_max_window_size(WINDOW);
+    decoder.init(&mut data).map_err(bad)?;
+    let mut filled = 0;
+    loop {
+        // Block by block: its buffer doubles when it holds two blocks more than a window.
+        let block = BlockDecodingStrategy::UptoBlocks(1);
+        let last = decoder.decode_blocks(&mut data, block).map_err(bad)?;
+        filled += decoder
+            .read(&mut out[filled..])
+            .map_err(|_| Error::BadCompression)?;
+        if decoder.can_collect() != 0 {
+            return Err(Error::BadCompression);
+        }
+        if last {
+            break;
+        }
+    }
+    let right = decoder
+        .get_checksum_from_data()
+        .is_none_or(|said| decoder.get_calculated_checksum() == Some(said));
+    if right && data.is_empty() {
+        Ok(filled)
+    } else {
+        Err(Error::BadCompression)
+    }
 }
 
 /// LZ4 legacy frame: magic, then blocks of at most 8 MiB, each after its compressed size.
