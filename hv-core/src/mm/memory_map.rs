@@ -134,7 +134,10 @@ impl MemoryMap {
         let mut set = RangeSet::new();
         for r in &self.regions {
             if r.kind == RegionKind::Ram {
-                set.insert(r.start.next_multiple_of(PAGE_SIZE)..r.end() & !(PAGE_SIZE - 1));
+                let end = r.end() & !(PAGE_SIZE - 1);
+                // A region in the last frame there can be has no whole one.
+                let start = r.start.checked_next_multiple_of(PAGE_SIZE);
+                set.insert(start.unwrap_or(end)..end);
             }
         }
         for r in &self.regions {
@@ -220,5 +223,14 @@ mod tests {
         assert_eq!(map.dropped(), 1);
         assert!(map.regions().iter().any(|r| r.kind == RegionKind::Reserved));
         let _ = map.ram();
+    }
+
+    /// Found by fuzzing: rounding its start up overflowed.
+    #[test]
+    fn ram_at_the_very_end_of_addresses_is_none() {
+        let mut map = MemoryMap::new();
+        map.push(region(0, 0x1000, RegionKind::Ram));
+        map.push(region(u64::MAX - 5, u64::MAX, RegionKind::Ram));
+        assert!(map.ram().iter().eq(core::iter::once(0..0x1000)));
     }
 }

@@ -24,10 +24,19 @@ const MIRI_SKIPS: &[&str] = &[
     "mm::host_map::tables::",
 ];
 
+/// Mutants of each fuzz target: a few seconds in all.
+const FUZZ_RUNS: &str = "3000";
+
 pub fn tests(report: &mut Report) {
     report.cargo_tests(
         "host tests",
         process::cargo().args(["test", "--workspace", "--no-fail-fast"]),
+    );
+    report.command(
+        "fuzz targets, mutants of their seeds",
+        process::cargo()
+            .args(["run", "--quiet", "--package", "oxen-fuzz", "--"])
+            .args(["--runs", FUZZ_RUNS]),
     );
 }
 

@@ -147,7 +147,13 @@ impl State {
                 self.domain(id)?.has_context = true;
                 Ok(())
             }
-            XEN_DOMCTL_HYPERCALL_INIT | XEN_DOMCTL_UNPAUSEDOMAIN => self.domain(id).map(drop),
+            XEN_DOMCTL_HYPERCALL_INIT
+            | XEN_DOMCTL_UNPAUSEDOMAIN
+            | XEN_DOMCTL_SETTSCINFO
+            | XEN_DOMCTL_SET_CPU_POLICY
+            | XEN_DOMCTL_SET_EXT_VCPUCONTEXT
+            | XEN_DOMCTL_SETVCPUEXTSTATE
+            | XEN_DOMCTL_SET_VCPU_MSRS => self.domain(id).map(drop),
             _ => Err(libc::ENOSYS),
         }
     }

@@ -17,8 +17,8 @@ pub fn bzimage(plain: &[u8], compression: Compression) -> Vec<u8> {
     let packed = pack(plain, compression);
     match compression {
         // It ends in the size by itself.
-        Compression::Gzip => crate::synthetic::bzimage(&packed[..packed.len() - 4], size),
-        _ => crate::synthetic::bzimage(&packed, size),
+        Compression::Gzip => super::synthetic::bzimage(&packed[..packed.len() - 4], size),
+        _ => super::synthetic::bzimage(&packed, size),
     }
 }
 
