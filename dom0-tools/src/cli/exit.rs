@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use crate::config::Problems;
+use crate::config::{LoadError, Problems};
 use crate::domain::protocol::{Failure, FailureCode};
 
 /// Exit codes of `ox`, as documented in `docs/ox.md`.
@@ -128,6 +128,15 @@ impl std::error::Error for Fail {}
 impl From<Problems> for Fail {
     fn from(problems: Problems) -> Self {
         Self::new(Exit::Config, problems.to_string())
+    }
+}
+
+impl From<LoadError> for Fail {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::File { file, error } => Self::file(&file, &error),
+            LoadError::Wrong(problems) => problems.into(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod value;
 
 pub mod xl;
 
+use std::io::{self, Read};
 use std::path::Path;
 
 pub use check::{CMDLINE_BYTES, MOST_VCPUS};
@@ -53,6 +54,22 @@ impl Form {
     }
 }
 
+/// Why a configuration file gives no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It is missing, unreadable or no file of text.
+    #[error("{file}: {error}")]
+    File {
+        /// As it was named.
+        file: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// What it says is wrong.
+    #[error(transparent)]
+    Wrong(#[from] Problems),
+}
+
 /// Most bytes of a configuration file; a longer one is no configuration.
 pub const FILE_BYTES: u64 = 1 << 20;
 
@@ -61,55 +78,48 @@ pub const FILE_BYTES: u64 = 1 << 20;
 ///
 /// # Errors
 /// The file cannot be read, or everything that is wrong with it.
-pub fn load(file: &Path, more: &[String]) -> Result<Loaded, Problems> {
+pub fn load(file: &Path, more: &[String]) -> Result<Loaded, LoadError> {
     let name = file.display().to_string();
-    let refuse = |text: String| {
-        Problems(vec![Problem {
-            file: name.clone(),
+    let text = match read_file(file) {
+        Ok(text) => text,
+        Err(error) => return Err(LoadError::File { file: name, error }),
+    };
+    let form = Form::of(file);
+    let loaded = if more.is_empty() {
+        parse(&text, &name, form)
+    } else if form == Form::Toml {
+        Err(Problems(vec![Problem {
+            file: name,
             line: 0,
             column: 0,
             key: String::new(),
-            text,
-        }])
-    };
-    let bytes = read_file(file).map_err(|error| refuse(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count();
-        refuse(format!(
-            "line {line} is not UTF-8 text: is this a configuration file?"
-        ))
-    })?;
-    let form = Form::of(file);
-    if form == Form::Toml && !more.is_empty() {
-        return Err(refuse(
-            "settings on the command line are for files in xl.cfg's form".into(),
-        ));
-    }
-    if more.is_empty() {
-        parse(&text, &name, form)
+            text: "settings on the command line are for files in xl.cfg's form".into(),
+        }]))
     } else {
         parse(&format!("{text}\n{}\n", more.join("\n")), &name, form)
-    }
+    };
+    Ok(loaded?)
 }
 
-fn read_file(file: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::{Error, Read};
+fn read_file(file: &Path) -> io::Result<String> {
     let opened = std::fs::File::open(file)?;
-    let kind = opened.metadata()?.file_type();
-    if kind.is_dir() {
-        return Err(Error::other("a folder, not a configuration file"));
+    if opened.metadata()?.is_dir() {
+        return Err(io::Error::other("a folder, not a configuration file"));
     }
     let mut bytes = Vec::new();
     opened.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES {
-        return Err(Error::other(format!(
+        return Err(io::Error::other(format!(
             "more than {FILE_BYTES} bytes: not a configuration file"
         )));
     }
-    Ok(bytes)
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+        io::Error::other(format!(
+            "line {line} is not UTF-8 text: is this a configuration file?"
+        ))
+    })
 }
 
 /// Reads a configuration; `file` is for messages.

@@ -122,3 +122,86 @@ impl Vif {
         Ok(report.finish(Some(vif))?.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "name = \"web\"\nkernel = \"/k\"\nmemory = \"64M\"\n";
+
+    fn problems(text: &str) -> String {
+        parse(text, "t.toml").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn mistakes_are_told_with_line_and_key() {
+        for (more, wanted) in [
+            ("memroy = 5", "t.toml:4:1: memroy: unknown field `memroy`"),
+            ("vcpus = \"two\"", "t.toml:4:9: vcpus: invalid type"),
+            (
+                "vcpus = 0",
+                "t.toml:4: vcpus: 0: a guest has 1 to 512 vCPUs",
+            ),
+            (
+                "on_crash = \"die\"",
+                "t.toml:4:12: on_crash: `die` is no action",
+            ),
+            ("uuid = \"1\"", "t.toml:4:8: uuid: `1` is no UUID"),
+            ("memory = \"1G\"", "t.toml:4:1: memory: duplicate key"),
+            ("cap = ", "t.toml:4:"),
+            (
+                "[[disk]]\nvdev = \"nonsense\"",
+                "t.toml:5:8: vdev: `nonsense` is no disk",
+            ),
+            (
+                "[[disk]]\nvdev = \"xvda\"\ntraget = \"/a\"",
+                "t.toml:6:1: traget: unknown field",
+            ),
+            (
+                "[[disk]]\nvdev = \"xvda\"\ntarget = \"/a\"\n\
+                 [[disk]]\nvdev = \"xvda\"\ntarget = \"/b\"",
+                "t.toml:4: disk: xvda is there twice",
+            ),
+            (
+                "[[vif]]\nvifname = \"../eth0\"",
+                "t.toml:5:11: vifname: '/' is not allowed",
+            ),
+            (
+                "[[vif]]\nscript = \"../x\"",
+                "t.toml:5:10: script: '/' is not allowed",
+            ),
+            (
+                "[[vif]]\nscript = \"/a/../b\"",
+                "t.toml:5:10: script: `/a/../b`: no `..`",
+            ),
+        ] {
+            let text = problems(&format!("{BASE}{more}\n"));
+            assert!(text.contains(wanted), "{more}:\n{text}");
+        }
+        assert!(problems("kernel = \"/k\"\n").contains("name"));
+    }
+
+    #[test]
+    fn names_and_paths_that_try_to_escape_are_refused() {
+        let long = "x".repeat(5000);
+        for name in [
+            "../x",
+            "/etc/passwd",
+            "..",
+            "a\\u0000b",
+            "a\\nb",
+            "",
+            "-rf",
+            &long,
+        ] {
+            let text = problems(&format!("name = \"{name}\"\nkernel = \"/k\"\n"));
+            assert!(text.starts_with("t.toml:1:8: name: "), "{name:?}: {text}");
+        }
+        for path in ["", "/a\\u0000b", "/a\\nb", &format!("/{long}")] {
+            let text = problems(&format!(
+                "name = \"a\"\nkernel = \"{path}\"\nmemory = \"64M\"\n"
+            ));
+            assert!(text.contains("t.toml:2: kernel: "), "{path:?}: {text}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli::args::ConfigCheck;
 use crate::cli::exit::{Exit, Fail};
 use crate::cli::out::{Out, note};
-use crate::config::{self, DomainConfig, Loaded, Problem};
+use crate::config::{self, DomainConfig, LoadError, Loaded, Problem};
 
 /// What `config-check` found.
 #[derive(Debug, Serialize)]
@@ -51,7 +51,8 @@ pub fn check(args: &ConfigCheck, out: &mut Out<'_>) -> Result<(), Fail> {
     let file = args.file.display().to_string();
     let loaded = match config::load(&args.file, &args.settings) {
         Ok(loaded) => loaded,
-        Err(problems) => {
+        Err(error @ LoadError::File { .. }) => return Err(error.into()),
+        Err(LoadError::Wrong(problems)) => {
             if out.json() {
                 out.print_json(&Checked {
                     file,

@@ -34,6 +34,9 @@ pub struct Domain {
     pub state: Vec<&'static str>,
     /// Why it stopped, if it did.
     pub shutdown_reason: Option<String>,
+    /// The number of that reason.
+    #[serde(skip)]
+    pub shutdown: Option<ShutdownReason>,
     /// CPU time, nanoseconds.
     pub cpu_time_ns: u64,
     /// CPU pool.
@@ -62,6 +65,7 @@ impl Domain {
             max_vcpus: info.vcpus,
             state: states.iter().filter(|s| s.0).map(|s| s.1).collect(),
             shutdown_reason: info.shutdown.map(|reason| reason.to_string()),
+            shutdown: info.shutdown,
             cpu_time_ns: info.cpu_time,
             cpupool: info.cpupool,
         }
@@ -139,7 +143,7 @@ fn table(domains: &[Domain], args: &List) -> String {
             d.letters()
         );
         if args.verbose {
-            let reason = d.shutdown_reason.as_deref().unwrap_or("-");
+            let reason = d.shutdown.map_or("-".into(), |r| format!("{:x}", r.0));
             let _ = write!(text, " {} {reason:>8} {:>16}", d.uuid, "-");
         }
         if args.cpupool {
