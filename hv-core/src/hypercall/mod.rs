@@ -22,6 +22,7 @@ pub mod mmuext_op;
 pub mod multicall;
 pub mod physdev_op;
 pub mod platform_op;
+mod request;
 pub mod sched_op;
 pub mod set_gdt;
 pub mod set_segment_base;

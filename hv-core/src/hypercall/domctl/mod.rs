@@ -21,14 +21,9 @@ use crate::mm::host;
 use alloc::sync::Arc;
 use xen_abi::domctl as abi;
 use xen_abi::xen::HYPERVISOR_DOMCTL;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One command, read from the caller.
-#[derive(Debug)]
-struct Request {
-    /// Its head and body.
-    op: abi::XenDomctl,
-}
+type Request = super::request::Request<abi::XenDomctl>;
 
 /// What a command that did not fail leaves to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,22 +34,6 @@ enum After {
     CopyBack,
     /// As [`After::CopyBack`], and the caller repeats the call to go on.
     Again,
-}
-
-impl Request {
-    /// The command's own struct.
-    fn body<T: FromBytes + KnownLayout + Immutable>(&self) -> T {
-        // Every body fits: its size is checked against the C headers.
-        T::read_from_prefix(self.op.u.as_bytes())
-            .map_or_else(|_| unreachable!("a body larger than its union"), |(v, _)| v)
-    }
-
-    /// Replaces it.
-    fn set_body<T: IntoBytes + Immutable>(&mut self, body: &T) {
-        let bytes = self.op.u.as_mut_bytes();
-        let from = body.as_bytes();
-        bytes[..from.len()].copy_from_slice(from);
-    }
 }
 
 /// Does what the structure at `args[0]` asks for.

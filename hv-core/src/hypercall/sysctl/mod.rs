@@ -14,43 +14,23 @@ use crate::addr::GuestVa;
 use xen_abi::oxen::{OXEN_SYSCTL_AUDIT, OXEN_SYSCTL_STATS};
 use xen_abi::sysctl as abi;
 use xen_abi::xen::HYPERVISOR_SYSCTL;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One command, read from the caller.
-#[derive(Debug)]
-struct Request {
-    op: abi::XenSysctl,
-}
+type Request = super::request::Request<abi::XenSysctl>;
 
-impl Request {
-    /// The command's own struct.
-    fn body<T: FromBytes + KnownLayout + Immutable>(&self) -> T {
-        // Every body fits: its size is checked against the C headers.
-        T::read_from_prefix(self.op.u.as_bytes())
-            .map_or_else(|_| unreachable!("a body larger than its union"), |(v, _)| v)
-    }
-
-    /// Whether it changes nothing.
-    fn is_question(&self) -> bool {
-        match self.op.cmd {
-            abi::XEN_SYSCTL_DEBUG_KEYS => false,
-            abi::XEN_SYSCTL_READCONSOLE => self.body::<abi::XenSysctlReadconsole>().clear == 0,
-            abi::XEN_SYSCTL_SCHEDULER_OP => {
-                self.body::<abi::XenSysctlSchedulerOp>().cmd == abi::XEN_SYSCTL_SCHEDOP_GETINFO
-            }
-            abi::XEN_SYSCTL_CPUPOOL_OP => matches!(
-                self.body::<abi::XenSysctlCpupoolOp>().op,
-                abi::XEN_SYSCTL_CPUPOOL_OP_INFO | abi::XEN_SYSCTL_CPUPOOL_OP_FREEINFO
-            ),
-            _ => true,
+/// Whether a command changes nothing.
+fn is_question(request: &Request) -> bool {
+    match request.op.cmd {
+        abi::XEN_SYSCTL_DEBUG_KEYS => false,
+        abi::XEN_SYSCTL_READCONSOLE => request.body::<abi::XenSysctlReadconsole>().clear == 0,
+        abi::XEN_SYSCTL_SCHEDULER_OP => {
+            request.body::<abi::XenSysctlSchedulerOp>().cmd == abi::XEN_SYSCTL_SCHEDOP_GETINFO
         }
-    }
-
-    /// Replaces it.
-    fn set_body<T: IntoBytes + Immutable>(&mut self, body: &T) {
-        let bytes = self.op.u.as_mut_bytes();
-        let from = body.as_bytes();
-        bytes[..from.len()].copy_from_slice(from);
+        abi::XEN_SYSCTL_CPUPOOL_OP => matches!(
+            request.body::<abi::XenSysctlCpupoolOp>().op,
+            abi::XEN_SYSCTL_CPUPOOL_OP_INFO | abi::XEN_SYSCTL_CPUPOOL_OP_FREEINFO
+        ),
+        _ => true,
     }
 }
 
@@ -71,7 +51,7 @@ pub fn sysctl(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         hypercall: HYPERVISOR_SYSCTL,
         command: op.cmd,
         target: None,
-        question: request.is_question(),
+        question: is_question(&request),
     };
     audit::command(call, &command, &result);
     result
