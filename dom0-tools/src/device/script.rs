@@ -5,7 +5,7 @@
 //! `hotplug-error`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -61,12 +61,33 @@ pub fn run(
     interface: Option<&str>,
 ) -> Result<(), ScriptError> {
     let path = path_of(name);
-    let mut command = Command::new(&path);
+    let mut command = command(&path, verb, device, interface);
+    let mut child = command.spawn().map_err(|error| ScriptError::Start {
+        path: path.clone(),
+        error,
+    })?;
+    let failed = |reason: String| ScriptError::Failed {
+        path: path.clone(),
+        device,
+        reason,
+    };
+    let status = wait(&mut child).map_err(|error| failed(error.to_string()))?;
+    let told = store.read(&format!("{}/hotplug-error", device.backend()))?;
+    match told {
+        Some(text) => Err(failed(text)),
+        None if !status.success() => Err(failed(status.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// The script's process, as it expects its arguments and its environment.
+fn command(path: &Path, verb: &str, device: Device, interface: Option<&str>) -> Command {
+    let mut command = Command::new(path);
     command
         .arg(verb)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("script", &path)
+        .env("script", path)
         .env("XENBUS_TYPE", device.kind.word())
         .env(
             "XENBUS_PATH",
@@ -86,22 +107,7 @@ pub fn run(
     if let Some(interface) = interface {
         command.env("vif", interface);
     }
-    let mut child = command.spawn().map_err(|error| ScriptError::Start {
-        path: path.clone(),
-        error,
-    })?;
-    let failed = |reason: String| ScriptError::Failed {
-        path: path.clone(),
-        device,
-        reason,
-    };
-    let status = wait(&mut child).map_err(|error| failed(error.to_string()))?;
-    let told = store.read(&format!("{}/hotplug-error", device.backend()))?;
-    match told {
-        Some(text) => Err(failed(text)),
-        None if !status.success() => Err(failed(status.to_string())),
-        None => Ok(()),
-    }
+    command
 }
 
 /// Waits for a child, [`LIMIT`] at most; then it is killed.
@@ -122,5 +128,79 @@ fn wait(child: &mut std::process::Child) -> io::Result<std::process::ExitStatus>
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(200));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::fake::FakeStore;
+    use crate::device::nodes::Node;
+    use crate::sys::DomId;
+
+    const CARD: Device = Device {
+        domain: DomId(4),
+        kind: Kind::Vif,
+        id: 1,
+    };
+    const DISK: Device = Device {
+        domain: DomId(4),
+        kind: Kind::Vbd,
+        id: 51712,
+    };
+
+    fn shown(device: Device, interface: Option<&str>) -> (Vec<String>, Vec<String>) {
+        let command = command(&path_of("x"), "online", device, interface);
+        let args = command
+            .get_args()
+            .map(|arg| arg.to_string_lossy().into_owned());
+        let mut envs: Vec<String> = command
+            .get_envs()
+            .filter_map(|(key, value)| Some(format!("{}={}", key.display(), value?.display())))
+            .filter(|text| !text.starts_with("PATH="))
+            .collect();
+        envs.sort();
+        (args.collect(), envs)
+    }
+
+    #[test]
+    fn a_script_is_told_of_its_device_as_xen_tells_it() {
+        let (args, envs) = shown(CARD, Some("vif4.1"));
+        assert_eq!(args, ["online", "type_if=vif"]);
+        assert_eq!(
+            envs,
+            [
+                "XENBUS_BASE_PATH=backend",
+                "XENBUS_PATH=backend/vif/4/1",
+                "XENBUS_TYPE=vif",
+                "script=/etc/xen/scripts/x",
+                "vif=vif4.1"
+            ]
+        );
+        let (args, envs) = shown(DISK, None);
+        assert_eq!(args, ["online"]);
+        assert!(envs.contains(&"XENBUS_PATH=backend/vbd/4/51712".to_owned()));
+    }
+
+    #[test]
+    fn how_a_script_ended_is_told() {
+        let store = FakeStore::default();
+        assert!(run(&store, "/bin/true", "online", CARD, None).is_ok());
+        let text = |name| {
+            let error = run(&store, name, "online", CARD, None).unwrap_err();
+            error.to_string()
+        };
+        let failed = text("/bin/false");
+        assert!(
+            failed.contains("the script /bin/false failed for")
+                && failed.contains("exit status: 1")
+        );
+        let missing = text("no-such-script");
+        let wanted = "cannot run the script /etc/xen/scripts/no-such-script: No such file";
+        assert!(missing.starts_with(wanted), "{missing}");
+        // Its own words count more than how it ended.
+        let path = format!("{}/hotplug-error", CARD.backend());
+        store.write(&[Node::new(path, "no such bridge")]).unwrap();
+        assert!(text("/bin/true").ends_with(": no such bridge"));
     }
 }

@@ -280,17 +280,7 @@ fn start_nbd(path: &Path, format: DiskFormat, writable: bool) -> Result<Nbd, Str
             continue;
         }
         let device = format!("/dev/nbd{number}");
-        let mut command = Command::new("qemu-nbd");
-        command
-            .args(["--fork", "--cache=none", "--aio=threads"])
-            .arg(format!("--format={}", nbd_format(format)))
-            .arg(format!("--connect={device}"))
-            .stdin(Stdio::null());
-        if !writable {
-            command.arg("--read-only");
-        }
-        let output = command.arg("--").arg(path).output();
-        match output {
+        match serve(path, format, writable, &device).output() {
             Ok(output) if output.status.success() => {
                 return Ok(Nbd {
                     device,
@@ -304,6 +294,22 @@ fn start_nbd(path: &Path, format: DiskFormat, writable: bool) -> Result<Nbd, Str
     Err(reason)
 }
 
+/// What serves an image at a device, and ends itself when it is disconnected.
+fn serve(path: &Path, format: DiskFormat, writable: bool, device: &str) -> Command {
+    let mut command = Command::new("qemu-nbd");
+    command
+        .args(["--fork", "--cache=none", "--aio=threads"])
+        .arg(format!("--format={}", nbd_format(format)))
+        .arg(format!("--connect={device}"))
+        .stdin(Stdio::null());
+    if !writable {
+        command.arg("--read-only");
+    }
+    // Nothing in a name is taken for an option.
+    command.arg("--").arg(path);
+    command
+}
+
 /// Ends what `qemu-nbd` serves at a device.
 pub fn release_nbd(device: &str) {
     let ended = Command::new("qemu-nbd")
@@ -312,5 +318,65 @@ pub fn release_nbd(device: &str) {
         .output();
     if let Err(error) = ended {
         tracing::warn!(device, %error, "qemu-nbd could not be told to end");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qemu_nbd_is_told_format_device_and_file() {
+        let args = |path: &str, format, writable| {
+            let command = serve(Path::new(path), format, writable, "/dev/nbd3");
+            assert_eq!(command.get_program(), "qemu-nbd");
+            let args = command.get_args().map(|arg| arg.to_string_lossy());
+            args.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            args("/srv/a.qcow2", DiskFormat::Qcow2, true),
+            "--fork --cache=none --aio=threads --format=qcow2 --connect=/dev/nbd3 -- /srv/a.qcow2"
+        );
+        // A virtual PC's image has another name there; a name is no option.
+        assert_eq!(
+            args("--help", DiskFormat::Vhd, false),
+            "--fork --cache=none --aio=threads --format=vpc --connect=/dev/nbd3 --read-only \
+             -- --help"
+        );
+    }
+
+    fn fails(disk: &str) -> String {
+        let disk = Disk::from_toml(disk).unwrap();
+        Backing::open(&disk).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_a_disk_is_told_with_its_name() {
+        let text = fails("vdev = \"xvda\"\ntarget = \"/nonexistent/a.img\"");
+        assert!(
+            text.starts_with("disk xvda: /nonexistent/a.img: No such file"),
+            "{text}"
+        );
+        for what in ["/", "/dev/null"] {
+            let text = fails(&format!("vdev = \"xvdb\"\ntarget = \"{what}\""));
+            let wanted = format!("disk xvdb: {what} is neither a file nor a block device");
+            assert_eq!(text, wanted);
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display();
+        let text = fails(&format!(
+            "vdev = \"xvda\"\ntarget = \"{path}\"\nformat = \"qed\""
+        ));
+        assert!(
+            text.contains("format qed is not supported; convert it"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_empty_drive_has_nothing_behind_it() {
+        let disk = "vdev = \"xvdc\"\nformat = \"empty\"\ncdrom = true\naccess = \"ro\"";
+        let backing = Backing::open(&Disk::from_toml(disk).unwrap()).unwrap();
+        assert!(backing.device().is_none() && backing.identity().is_none());
     }
 }

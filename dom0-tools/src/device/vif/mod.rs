@@ -278,4 +278,65 @@ mod tests {
             assert_eq!(node.map(|node| node.value.as_str()), Some(value), "{key}");
         }
     }
+
+    #[test]
+    fn names_vlans_routes_and_scripts_reach_the_nodes() {
+        let device = Device {
+            domain: DomId(4),
+            kind: Kind::Vif,
+            id: 0,
+        };
+        for (text, present, absent) in [
+            (
+                "vifname = \"web0\"\nvlan = 7\nmtu = 1400\nbridge = \"br1\"",
+                &[
+                    ("vifname", "web0"),
+                    ("vlan", "7"),
+                    ("mtu", "1400"),
+                    ("bridge", "br1"),
+                ][..],
+                "gatewaydev",
+            ),
+            (
+                "script = \"vif-route\"\ngatewaydev = \"eth0\"\nip = \"10.0.0.2\"",
+                &[
+                    ("script", "/etc/xen/scripts/vif-route"),
+                    ("gatewaydev", "eth0"),
+                    ("ip", "10.0.0.2"),
+                ],
+                "bridge",
+            ),
+            (
+                "script = \"/opt/vif-mine\"",
+                &[("script", "/opt/vif-mine"), ("bridge", DEFAULT_BRIDGE)],
+                "vlan",
+            ),
+        ] {
+            let mut vif = Vif::from_toml(text).unwrap();
+            complete(&mut vif, 0, UUID);
+            let nodes = nodes(device, &vif);
+            let value = |key: &str| {
+                let path = format!("/local/domain/0/backend/vif/4/0/{key}");
+                let node = nodes.iter().find(|node| node.path == path);
+                node.map(|node| node.value.as_str())
+            };
+            for &(key, wanted) in present {
+                assert_eq!(value(key), Some(wanted), "{text}");
+            }
+            assert_eq!(value(absent), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_xens_two_scripts_are_done_here() {
+        let own = |script: &str| {
+            let vif = Vif::from_toml(&format!("script = \"{script}\"")).unwrap();
+            own_script(&vif).map(ToOwned::to_owned)
+        };
+        assert_eq!(own("vif-route").as_deref(), Some(ROUTE_SCRIPT));
+        let path = "/etc/xen/scripts/vif-bridge";
+        assert_eq!(own(path).as_deref(), Some(BRIDGE_SCRIPT));
+        assert_eq!(own("vif-openvswitch"), None);
+        assert_eq!(own("/opt/vif-bridge"), None);
+    }
 }

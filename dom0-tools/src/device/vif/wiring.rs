@@ -141,6 +141,11 @@ impl<'a> Wiring<'a> {
         }
     }
 
+    /// Addresses that the guest may use.
+    fn addresses(&self) -> impl Iterator<Item = &'a str> {
+        self.vif.ip.iter().flat_map(|ip| ip.split_whitespace())
+    }
+
     /// Routes to the guest's addresses, as Xen's script `vif-route` sets them.
     fn route(&self, name: &str) -> Result<(), WiringError> {
         let set = |path: &str| std::fs::write(path, "1\n");
@@ -153,12 +158,8 @@ impl<'a> Wiring<'a> {
         set("/proc/sys/net/ipv4/ip_forward")
             .and_then(|()| set(&format!("{conf}/proxy_arp")))
             .map_err(|error| step("forwarding".into(), error))?;
-        for address in self.vif.ip.iter().flat_map(|ip| ip.split_whitespace()) {
-            let ended = Command::new("ip")
-                .args(["route", "replace", address, "dev", name])
-                .stdin(Stdio::null())
-                .output();
-            match ended {
+        for address in self.addresses() {
+            match route_to(address, name).output() {
                 Ok(output) if output.status.success() => {}
                 Ok(output) => {
                     let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
@@ -170,6 +171,15 @@ impl<'a> Wiring<'a> {
         }
         Ok(())
     }
+}
+
+/// What makes the route to an address.
+fn route_to(address: &str, interface: &str) -> Command {
+    let mut command = Command::new("ip");
+    command
+        .args(["route", "replace", address, "dev", interface])
+        .stdin(Stdio::null());
+    command
 }
 
 /// Waits until the backend's interface is there.
@@ -195,4 +205,71 @@ pub fn await_interface(
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::nodes::Kind;
+    use crate::sys::DomId;
+
+    const CARD: Device = Device {
+        domain: DomId(4),
+        kind: Kind::Vif,
+        id: 1,
+    };
+
+    fn vif(text: &str) -> Vif {
+        Vif::from_toml(text).unwrap()
+    }
+
+    #[test]
+    fn a_card_is_bridged_unless_it_asks_to_be_routed() {
+        for (text, bridge) in [
+            ("", Some(DEFAULT_BRIDGE)),
+            ("bridge = \"br1\"", Some("br1")),
+            ("bridge = \"br1\"\ngatewaydev = \"eth0\"", Some("br1")),
+            ("script = \"vif-bridge\"\nvlan = 7", Some(DEFAULT_BRIDGE)),
+            ("gatewaydev = \"eth0\"", None),
+            ("script = \"vif-route\"", None),
+            (
+                "script = \"/etc/xen/scripts/vif-route\"\nbridge = \"br1\"",
+                None,
+            ),
+        ] {
+            assert_eq!(Wiring::of(&vif(text)).bridge(), bridge, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bridge_that_is_not_there_is_named_and_a_routed_card_needs_none() {
+        let missing = vif("bridge = \"no-such-br\"");
+        let text = Wiring::of(&missing).check(CARD).unwrap_err().to_string();
+        assert!(
+            text.contains("dom0 has no bridge no-such-br; make it"),
+            "{text}"
+        );
+        let routed = vif("script = \"vif-route\"\nip = \"10.0.0.2\"");
+        assert!(Wiring::of(&routed).check(CARD).is_ok());
+    }
+
+    #[test]
+    fn each_address_of_a_routed_card_gets_its_route() {
+        let card = vif("script = \"vif-route\"\nip = \"10.0.0.2  10.1.0.0/24\"");
+        let routes: Vec<String> = Wiring::of(&card)
+            .addresses()
+            .map(|address| {
+                let command = route_to(address, "vif4.1");
+                let args = command.get_args().map(|arg| arg.to_string_lossy());
+                args.collect::<Vec<_>>().join(" ")
+            })
+            .collect();
+        assert_eq!(
+            routes,
+            [
+                "route replace 10.0.0.2 dev vif4.1",
+                "route replace 10.1.0.0/24 dev vif4.1"
+            ]
+        );
+    }
 }
