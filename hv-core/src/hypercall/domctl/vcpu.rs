@@ -8,6 +8,7 @@ use crate::domain::vcpu::Callback;
 use crate::domain::{Domain, Vcpu, VcpuState, context, wallclock};
 use crate::hypercall::{Call, Error};
 use crate::time;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use xen_abi::arch_x86::VcpuGuestContext;
@@ -34,6 +35,15 @@ fn with_state<R>(
     }
 }
 
+/// A vCPU of a domain that is not the caller's.
+///
+/// # Errors
+/// `EINVAL`: oneself, no such vCPU. `ESRCH`: it is not made yet.
+fn others_vcpu<'a>(call: &Call<'_>, domain: &'a Domain, id: u32) -> Result<&'a Arc<Vcpu>, Error> {
+    not_oneself(call, domain)?;
+    vcpu_of(domain, id)
+}
+
 /// `setvcpucontext`.
 ///
 /// `EINVAL`: oneself, no such vCPU, a context it cannot have. `EFAULT`. `ENOMEM`.
@@ -43,8 +53,7 @@ pub(super) fn set_context(
     request: &Request,
 ) -> Result<After, Error> {
     let op: abi::XenDomctlVcpucontext = request.body();
-    not_oneself(call, domain)?;
-    let vcpu = vcpu_of(domain, op.vcpu)?;
+    let vcpu = others_vcpu(call, domain, op.vcpu)?;
     let mut wanted = VcpuGuestContext::new_box_zeroed().map_err(|_| Error::NoMemory)?;
     call.guest()
         .read_slice(GuestVa(op.ctxt), core::slice::from_mut(&mut *wanted))?;
@@ -76,8 +85,7 @@ pub(super) fn get_context(
     request: &Request,
 ) -> Result<After, Error> {
     let op: abi::XenDomctlVcpucontext = request.body();
-    not_oneself(call, domain)?;
-    let vcpu = vcpu_of(domain, op.vcpu)?;
+    let vcpu = others_vcpu(call, domain, op.vcpu)?;
     if !vcpu.initialised.load(Ordering::Acquire) {
         return Err(Error::NoData);
     }
@@ -159,8 +167,7 @@ pub(super) fn get_xsave(
     request: &mut Request,
 ) -> Result<After, Error> {
     let mut op: abi::XenDomctlVcpuextstate = request.body();
-    not_oneself(call, domain)?;
-    let vcpu = vcpu_of(domain, op.vcpu)?;
+    let vcpu = others_vcpu(call, domain, op.vcpu)?;
     let size = (XSAVE_HEAD + machine::fpu_area_size()) as u64;
     if op.size == 0 && op.xfeature_mask == 0 {
         op.xfeature_mask = STATES;
@@ -196,8 +203,7 @@ pub(super) fn set_xsave(
     request: &Request,
 ) -> Result<After, Error> {
     let op: abi::XenDomctlVcpuextstate = request.body();
-    not_oneself(call, domain)?;
-    let vcpu = vcpu_of(domain, op.vcpu)?;
+    let vcpu = others_vcpu(call, domain, op.vcpu)?;
     let most = (XSAVE_HEAD + machine::fpu_area_size()) as u64;
     if op.size < XSAVE_HEAD as u64 || op.size > most {
         return Err(Error::Invalid);
@@ -240,8 +246,7 @@ pub(super) fn get_msrs(
     request: &mut Request,
 ) -> Result<After, Error> {
     let mut op: abi::XenDomctlVcpuMsrs = request.body();
-    not_oneself(call, domain)?;
-    let vcpu = vcpu_of(domain, op.vcpu)?;
+    let vcpu = others_vcpu(call, domain, op.vcpu)?;
     if op.msrs == 0 {
         op.msr_count = 1;
     } else {
@@ -274,8 +279,7 @@ pub(super) fn set_msrs(
     request: &mut Request,
 ) -> Result<After, Error> {
     let op: abi::XenDomctlVcpuMsrs = request.body();
-    not_oneself(call, domain)?;
-    let vcpu = vcpu_of(domain, op.vcpu)?;
+    let vcpu = others_vcpu(call, domain, op.vcpu)?;
     for n in 0..op.msr_count {
         let at = GuestVa(op.msrs).add(u64::from(n) * size_of::<abi::XenDomctlVcpuMsr>() as u64);
         let entry: abi::XenDomctlVcpuMsr = call.guest().read(at)?;
