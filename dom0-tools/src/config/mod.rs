@@ -5,11 +5,13 @@
 //! opens the files that a configuration names or asks the hypervisor.
 
 mod check;
+
 mod model;
 mod problem;
 mod toml_form;
 mod value;
 
+pub mod libxl;
 pub mod xl;
 
 use std::io::{self, Read};

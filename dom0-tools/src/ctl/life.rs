@@ -156,6 +156,26 @@ impl Xen {
             .run_bare()
     }
 
+    /// Lets a suspended domain go on where it is: its call to suspend says that it was cancelled,
+    /// and it keeps rings, devices and event channels.
+    ///
+    /// # Errors
+    /// `ESRCH`. `EINVAL`: it is not suspended.
+    pub fn resume_cancelled(&self, domain: DomId) -> Result<()> {
+        /// What `SCHEDOP_shutdown` returns to one that was not.
+        const CANCELLED: u64 = 1;
+        let first = Vcpu(0);
+        let xsave = self.vcpu_xsave(domain, first)?;
+        let mut context = self.vcpu_context(domain, first)?;
+        context.user_regs.rax = CANCELLED;
+        self.set_vcpu_context(domain, first, &context)?;
+        // A context has x87 and SSE only, and sets the rest back.
+        if !xsave.is_empty() {
+            self.set_vcpu_xsave(domain, first, &xsave)?;
+        }
+        self.resume(domain)
+    }
+
     /// Makes a domain stop as if it had asked to, with a reason of its own.
     ///
     /// # Errors

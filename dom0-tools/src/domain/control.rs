@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::balloon;
-use super::protocol::{DomainEventKind, Failure, FailureCode, Request, Response, ShutdownHow};
+use super::protocol::{
+    DomainEventKind, Event, Failure, FailureCode, Request, Response, ShutdownHow,
+};
 use super::worker::Worker;
+use super::{balloon, saving};
 use crate::config::{Disk, DomainConfig, Memory, Vif};
 use crate::device::nodes::{Device, Kind, Node, Nodes, devices, domain_path};
 use crate::device::{vbd, vif};
@@ -16,11 +18,15 @@ use crate::sys::DomId;
 /// long.
 const ACK_LIMIT: Duration = Duration::from_secs(60);
 
-/// Answers one request.
+/// Answers one request; `tell` is told how far it is.
 ///
 /// # Errors
 /// Each with its kind; then nothing has changed.
-pub fn answer(worker: &mut Worker, request: Request) -> Result<Response, Failure> {
+pub fn answer(
+    worker: &mut Worker,
+    request: Request,
+    tell: &dyn Fn(Event),
+) -> Result<Response, Failure> {
     match request {
         Request::Rename { name, .. } => rename(worker, &name),
         Request::VcpuSet { online, .. } => set_vcpus(worker, online),
@@ -37,6 +43,8 @@ pub fn answer(worker: &mut Worker, request: Request) -> Result<Response, Failure
         Request::BlockDetach { device, force, .. } => detach(worker, Kind::Vbd, device, force),
         Request::NetworkDetach { device, force, .. } => detach(worker, Kind::Vif, device, force),
         Request::Config { .. } => Ok(Response::Config(worker.entry.config().to_toml())),
+        Request::Save { file, then, .. } => saving::save(worker, &file, then, tell),
+        Request::SnapshotCreate { name, .. } => saving::snapshot(worker, &name, tell),
         other => Err(Failure::new(
             FailureCode::Unsupported,
             format!("{other:?} is not supported yet"),
@@ -63,15 +71,23 @@ fn change(worker: &Worker, change: impl FnOnce(&mut DomainConfig)) {
 /// # Errors
 /// [`FailureCode::TimedOut`]: nobody listens. The store's.
 pub fn shutdown(store: &impl Nodes, domain: DomId, how: ShutdownHow) -> Result<Response, Failure> {
+    order(store, domain, how.word()).map(|()| Response::Done)
+}
+
+/// Writes a word into `control/shutdown`, and waits until the domain's kernel has taken note.
+///
+/// # Errors
+/// [`FailureCode::TimedOut`]: nobody listens, and the word is no longer there. The store's.
+pub fn order(store: &impl Nodes, domain: DomId, word: &str) -> Result<(), Failure> {
     let path = format!("{}/control/shutdown", domain_path(domain));
-    store.write(&[Node::new(&path, how.word())])?;
+    store.write(&[Node::new(&path, word)])?;
     let taken = store.wait(&path, ACK_LIMIT, |store| {
         // Empty: taken note of. Gone, or gone with its domain: so much the better.
         let now = store.read(&path)?;
-        Ok(now.is_none_or(|word| word != how.word()).then_some(()))
+        Ok(now.is_none_or(|now| now != word).then_some(()))
     })?;
     if taken.is_some() {
-        return Ok(Response::Done);
+        return Ok(());
     }
     // It might read it much later.
     store.update(&path, "")?;
@@ -79,7 +95,7 @@ pub fn shutdown(store: &impl Nodes, domain: DomId, how: ShutdownHow) -> Result<R
         FailureCode::TimedOut,
         format!(
             "domain {domain} took no note of `{}` in {} s: its kernel does not listen; end it with `ox destroy`",
-            how.word(),
+            word,
             ACK_LIMIT.as_secs()
         ),
     ))

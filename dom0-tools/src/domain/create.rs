@@ -9,6 +9,7 @@
 //! tried.
 
 use std::fmt;
+use std::io::Read;
 
 use super::layout::{self, Rings};
 use super::undo::Undo;
@@ -34,11 +35,17 @@ pub trait Maker {
     /// Its number.
     fn id(&self, new: &Self::New) -> DomId;
 
-    /// vCPUs, memory, kernel, the first vCPU's state, and all limits.
+    /// vCPUs, memory and what is in it, vCPUs' states, and all limits.
     ///
     /// # Errors
     /// Files, memory, hypervisor; the domain may be half built.
-    fn build(&self, new: &Self::New, config: &DomainConfig) -> Result<Rings, Self::Error>;
+    fn build(
+        &self,
+        new: &Self::New,
+        config: &DomainConfig,
+        source: Source<'_>,
+        progress: Progress<'_>,
+    ) -> Result<Rings, Self::Error>;
 
     /// It is complete, and lives on its own.
     fn keep(&self, new: Self::New);
@@ -95,6 +102,17 @@ pub trait Maker {
     fn unpause(&self, domain: DomId) -> Result<(), Self::Error>;
 }
 
+/// What a new domain begins with.
+pub enum Source<'a> {
+    /// The kernel that its configuration names.
+    Kernel,
+    /// The stream of a saved domain.
+    Stream(&'a mut dyn Read),
+}
+
+/// Told what comes next, and how far it is: bytes, of how many; 0 if that is not known.
+pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
+
 /// Why there is no new domain.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError<E: fmt::Display> {
@@ -116,8 +134,7 @@ pub fn complete(config: &mut DomainConfig, uuid: Uuid) {
     }
 }
 
-/// Makes a domain of a complete configuration. `now` is in seconds since 1970; `progress` is
-/// told what comes next.
+/// Makes a domain of a complete configuration.
 ///
 /// # Errors
 /// See [`CreateError`]; nothing is left then.
@@ -131,10 +148,11 @@ pub fn create<M: Maker>(
         uuid,
         now,
         paused,
+        source,
         progress,
     } = how;
     let text = |error: M::Error| error.to_string();
-    progress("making the domain");
+    progress("making the domain", 0, 0);
     let new = maker.make(uuid, config).map_err(CreateError::Step)?;
     let domain = maker.id(&new);
     // Behind the domain, so that it is undone before the domain ends.
@@ -146,8 +164,9 @@ pub fn create<M: Maker>(
     });
     store.write(&layout::skeleton(domain, uuid, config, now))?;
 
-    progress("building memory");
-    let rings = maker.build(&new, config).map_err(CreateError::Step)?;
+    progress("building memory", 0, 0);
+    let rings = maker.build(&new, config, source, progress);
+    let rings = rings.map_err(CreateError::Step)?;
     store.write(&layout::rings(domain, &rings))?;
 
     maker.introduce(domain, &rings).map_err(CreateError::Step)?;
@@ -161,7 +180,7 @@ pub fn create<M: Maker>(
         Ok(())
     });
 
-    progress("attaching devices");
+    progress("attaching devices", 0, 0);
     for disk in &config.disk {
         maker.attach_disk(domain, disk).map_err(CreateError::Step)?;
         undo.push("disk", move || {
@@ -188,8 +207,10 @@ pub struct How<'a> {
     pub now: u64,
     /// Leave it paused.
     pub paused: bool,
+    /// What it begins with.
+    pub source: Source<'a>,
     /// Told what comes next.
-    pub progress: &'a mut dyn FnMut(&str),
+    pub progress: Progress<'a>,
 }
 
 impl fmt::Debug for How<'_> {

@@ -75,7 +75,18 @@ impl Maker for FakeMaker {
         new.things = None;
     }
 
-    fn build(&self, _: &New, _: &DomainConfig) -> Result<Rings, String> {
+    fn build(
+        &self,
+        _: &New,
+        _: &DomainConfig,
+        source: Source<'_>,
+        _: Progress<'_>,
+    ) -> Result<Rings, String> {
+        if let Source::Stream(from) = source {
+            let mut content = String::new();
+            from.read_to_string(&mut content)
+                .map_err(|error| error.to_string())?;
+        }
         self.step()?;
         Ok(Rings {
             store_frame: Mfn(1),
@@ -148,7 +159,8 @@ fn attempt(maker: &FakeMaker, store: &FakeStore) -> Result<DomId, String> {
         uuid: UUID,
         now: 0,
         paused: false,
-        progress: &mut |_| {},
+        source: Source::Kernel,
+        progress: &mut |_, _, _| {},
     };
     create(maker, store, &config(), how).map_err(|error| error.to_string())
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::create;
+use super::create::{self, Progress, Source};
 use super::events::Events;
 use super::link::Link;
 use super::machine::{Machine, StepError};
@@ -65,9 +65,23 @@ impl Daemon {
     /// The name is taken, the configuration wrong, a step failed; nothing is left then.
     pub fn create(
         self: &Arc<Self>,
+        config: DomainConfig,
+        paused: bool,
+        progress: Progress<'_>,
+    ) -> Result<DomId, Failure> {
+        self.make(config, paused, Source::Kernel, progress)
+    }
+
+    /// Makes a domain that begins with this, and has it looked after.
+    ///
+    /// # Errors
+    /// As [`Daemon::create`].
+    pub fn make<'a>(
+        self: &Arc<Self>,
         mut config: DomainConfig,
         paused: bool,
-        progress: &mut dyn FnMut(&str),
+        source: Source<'a>,
+        progress: Progress<'a>,
     ) -> Result<DomId, Failure> {
         let uuid = match config.uuid {
             Some(uuid) => uuid,
@@ -85,8 +99,12 @@ impl Daemon {
             Failure::new(FailureCode::Failed, text)
         };
         self.persist.begin(uuid, &config).map_err(disk)?;
+        let event = match source {
+            Source::Kernel => DomainEventKind::Created,
+            Source::Stream(_) => DomainEventKind::Restored,
+        };
         // Paused until it is known to everybody: what it does can then be seen.
-        let how = worker::how(uuid, true, progress);
+        let how = worker::how(uuid, true, source, progress);
         let domain = match create::create(&machine, &machine.store, &config, how) {
             Ok(domain) => domain,
             Err(error) => {
@@ -96,7 +114,7 @@ impl Daemon {
         };
         let name = config.name.to_string();
         let begun = self.persist.finish(uuid).map_err(disk).and_then(|()| {
-            self.events.tell(domain, &name, DomainEventKind::Created);
+            self.events.tell(domain, &name, event);
             worker::start(self, machine, domain, config)
                 .map_err(|error| Failure::new(FailureCode::Failed, error.to_string()))
         });
@@ -193,7 +211,7 @@ impl Daemon {
                 .name("successor".into())
                 .spawn(move || {
                     let name = config.name.to_string();
-                    if let Err(failure) = daemon.create(config, false, &mut |_| {}) {
+                    if let Err(failure) = daemon.create(config, false, &mut |_, _, _| {}) {
                         tracing::error!(name, error = failure.text, "not started anew");
                     }
                     daemon.persist.unmark_start(uuid);

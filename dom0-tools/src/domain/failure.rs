@@ -11,6 +11,7 @@ use crate::device::nodes::StoreFailure;
 use crate::device::vbd::VbdError;
 use crate::device::vbd::backing::BackingError;
 use crate::device::vif::VifError;
+use crate::stream;
 
 /// The kind of a hypervisor's error.
 fn of_xen(error: &ctl::Error) -> FailureCode {
@@ -40,9 +41,10 @@ const fn of_disk(error: &VbdError) -> FailureCode {
         VbdError::Backing(BackingError::Format { .. } | BackingError::Nbd { .. })
         | VbdError::Unsupported { .. } => FailureCode::Unsupported,
         VbdError::Handshake(error) => of_handshake(error),
-        VbdError::Backing(BackingError::Loop { .. }) | VbdError::Store(_) | VbdError::Script(_) => {
-            FailureCode::Failed
-        }
+        VbdError::Backing(BackingError::Loop { .. })
+        | VbdError::Store(_)
+        | VbdError::Script(_)
+        | VbdError::Flush { .. } => FailureCode::Failed,
     }
 }
 
@@ -56,6 +58,27 @@ const fn of_vif(error: &VifError) -> FailureCode {
     }
 }
 
+fn of_stream(error: &stream::Error) -> FailureCode {
+    match error {
+        stream::Error::Hypervisor(error)
+        | stream::Error::Build(build::Error::Hypervisor(error)) => of_xen(error),
+        stream::Error::Build(build::Error::Memory { .. }) => FailureCode::NoMemory,
+        stream::Error::Domain(_) => FailureCode::Unsupported,
+        stream::Error::Io(_)
+        | stream::Error::Truncated
+        | stream::Error::Damaged
+        | stream::Error::Format(_)
+        | stream::Error::Build(_) => FailureCode::BadFile,
+    }
+}
+
+impl Failure {
+    /// Of a saved domain's file.
+    pub(super) fn of_file(path: &std::path::Path, error: &stream::Error) -> Self {
+        Self::new(of_stream(error), format!("{}: {error}", path.display()))
+    }
+}
+
 impl From<StepError> for Failure {
     fn from(error: StepError) -> Self {
         let code = match &error {
@@ -63,6 +86,7 @@ impl From<StepError> for Failure {
                 of_xen(error)
             }
             StepError::Build(build::Error::Memory { .. }) => FailureCode::NoMemory,
+            StepError::Stream(error) => of_stream(error),
             StepError::Build(_) | StepError::File { .. } => FailureCode::BadFile,
             StepError::Disk(error) => of_disk(error),
             StepError::Vif(error) => of_vif(error),
@@ -94,6 +118,12 @@ impl From<SnapshotError> for Failure {
             SnapshotError::Disk { .. } => FailureCode::Unsupported,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<VbdError> for Failure {
+    fn from(error: VbdError) -> Self {
+        Self::new(of_disk(&error), error.to_string())
     }
 }
 

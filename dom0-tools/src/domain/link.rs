@@ -49,6 +49,14 @@ impl Link {
     pub fn release(&self, domain: DomId) -> Result<(), StoreFailure> {
         self.client.release(domain)
     }
+
+    /// Tells the store that a domain which had stopped goes on.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn resume(&self, domain: DomId) -> Result<(), StoreFailure> {
+        self.client.resume(domain)
+    }
 }
 
 impl Nodes for Link {

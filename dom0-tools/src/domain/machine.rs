@@ -5,23 +5,28 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::create::Maker;
+use super::balloon;
+use super::create::{Maker, Progress, Source};
 use super::layout::{self, Rings};
 use super::link::Link;
-use crate::build::{self, Kernel, NewDomain};
+use crate::build::{self, Built, Kernel, NewDomain};
 use crate::config::{Affinity, Disk, DomainConfig, Uuid, Vif};
 use crate::ctl::{self, CreateDomain, CreditParams, TscInfo, Xen};
 use crate::device::console::service::{ConsoleError, Consoles, Request};
 use crate::device::nodes::{Device, Kind, Node, Nodes, StoreFailure, devices, domain_path};
 use crate::device::vbd::backing::Backing;
 use crate::device::{vbd, vif};
-use crate::sys::{Access, DomId, GntDev, GrantRef, Mfn, Port, SharedPages, Vcpu};
+use crate::stream::{self, Restored};
+use crate::sys::{Access, DomId, GntDev, GrantRef, Mfn, PAGE_SIZE, Port, SharedPages, Vcpu};
 
 /// Largest kernel or initial RAM disk that is read, bytes.
 const MOST_FILE_BYTES: u64 = 1 << 30;
 
 /// Grant under which a domain's console ring is offered (`GNTTAB_RESERVED_CONSOLE`).
 const CONSOLE_GRANT: GrantRef = GrantRef(0);
+
+/// Bytes of a page.
+const PAGE_BYTES: u64 = PAGE_SIZE as u64;
 
 /// How long a destroyed domain may take to be gone.
 const GONE_LIMIT: Duration = Duration::from_secs(20);
@@ -35,6 +40,9 @@ pub enum StepError {
     /// The kernel, or memory.
     #[error("{0}")]
     Build(#[from] build::Error),
+    /// A saved domain.
+    #[error(transparent)]
+    Stream(#[from] stream::Error),
     /// xenstore.
     #[error(transparent)]
     Store(#[from] StoreFailure),
@@ -117,37 +125,21 @@ impl Maker for Machine {
         new.keep();
     }
 
-    fn build(&self, new: &NewDomain, config: &DomainConfig) -> Result<Rings, StepError> {
-        let path = config.kernel.as_ref().ok_or(StepError::Unsupported {
-            key: "kernel",
-            what: "none; a bootloader such as pygrub is not run: name the kernel, or pv-grub"
-                .into(),
-        })?;
-        let mut bytes = Vec::new();
-        open("kernel", path)?
-            .take(MOST_FILE_BYTES)
-            .read_to_end(&mut bytes)
-            .map_err(file_error("kernel", path))?;
-        let kernel = Kernel::open(bytes)?;
-        let initrd = match &config.ramdisk {
-            Some(path) => {
-                let file = open("ramdisk", path)?;
-                let bytes = file.metadata().map_err(file_error("ramdisk", path))?.len();
-                Some((file, bytes))
+    fn build(
+        &self,
+        new: &NewDomain,
+        config: &DomainConfig,
+        source: Source<'_>,
+        progress: Progress<'_>,
+    ) -> Result<Rings, StepError> {
+        let built = match source {
+            Source::Kernel => {
+                let built = boot(new, config)?;
+                self.clock(new.id(), config)?;
+                built
             }
-            None => None,
+            Source::Stream(from) => self.go_on(new, config, from, progress)?,
         };
-        let request = build::Request {
-            kernel: &kernel,
-            initrd,
-            command_line: config.cmdline.as_bytes(),
-            pages: config.memory.pages(),
-            max_pages: config.max_memory().pages(),
-            vcpus: config.max_vcpus(),
-            store: DomId::DOM0,
-            console: DomId::DOM0,
-        };
-        let built = build::build(new, request)?;
         self.limits(new.id(), config)?;
         Ok(Rings {
             store_frame: built.store.mfn,
@@ -214,17 +206,43 @@ impl Maker for Machine {
 }
 
 impl Machine {
-    /// Scheduling, affinity, clock: what the configuration says beyond memory and vCPUs.
-    fn limits(&self, domain: DomId, config: &DomainConfig) -> Result<(), StepError> {
-        if config.cpu_weight.is_some() || config.cap.is_some() {
-            let mut params = self.xen.credit(domain)?;
-            params = CreditParams {
-                weight: config.cpu_weight.unwrap_or(params.weight),
-                cap: config.cap.unwrap_or(params.cap),
-            };
-            self.xen.set_credit(domain, params)?;
-        }
-        self.pin(domain, config)?;
+    /// What a stream holds into a new domain.
+    fn go_on(
+        &self,
+        new: &NewDomain,
+        config: &DomainConfig,
+        mut from: &mut dyn Read,
+        progress: Progress<'_>,
+    ) -> Result<Built, StepError> {
+        // A guest that was giving memory back had more than its target.
+        let pages = config.max_memory().pages();
+        let wanted = Restored {
+            pages,
+            max_pages: pages,
+            vcpus: config.max_vcpus(),
+            store: DomId::DOM0,
+            console: DomId::DOM0,
+        };
+        let mut tell = |done: u64, of: u64| {
+            progress("restoring memory", done * PAGE_BYTES, of * PAGE_BYTES);
+        };
+        let built = stream::restore(new, &mut from, &wanted, &mut tell)?;
+        let limit = balloon::limit(config.memory.kib());
+        self.xen.set_max_memory(new.id(), limit)?;
+        Ok(built)
+    }
+
+    /// Lets a suspended domain go on where it is.
+    ///
+    /// # Errors
+    /// The hypervisor's, the store's.
+    pub fn resume(&self, domain: DomId) -> Result<(), StepError> {
+        self.xen.resume_cancelled(domain)?;
+        Ok(self.store.resume(domain)?)
+    }
+
+    /// How a new kernel reads the TSC; a saved domain brings that along.
+    fn clock(&self, domain: DomId, config: &DomainConfig) -> Result<(), StepError> {
         let mode = config.tsc_mode.number();
         if mode != 0 {
             let info = TscInfo {
@@ -235,6 +253,20 @@ impl Machine {
             };
             self.xen.set_tsc_info(domain, &info)?;
         }
+        Ok(())
+    }
+
+    /// Scheduling, affinity, date: what the configuration says beyond memory and vCPUs.
+    fn limits(&self, domain: DomId, config: &DomainConfig) -> Result<(), StepError> {
+        if config.cpu_weight.is_some() || config.cap.is_some() {
+            let mut params = self.xen.credit(domain)?;
+            params = CreditParams {
+                weight: config.cpu_weight.unwrap_or(params.weight),
+                cap: config.cap.unwrap_or(params.cap),
+            };
+            self.xen.set_credit(domain, params)?;
+        }
+        self.pin(domain, config)?;
         if config.rtc_timeoffset != 0 {
             let seconds = i64::from(config.rtc_timeoffset);
             self.xen.set_time_offset(domain, seconds)?;
@@ -390,6 +422,39 @@ impl Machine {
             .store
             .write(&layout::availability(domain, online, all))?)
     }
+}
+
+/// A kernel into a new domain.
+fn boot(new: &NewDomain, config: &DomainConfig) -> Result<Built, StepError> {
+    let path = config.kernel.as_ref().ok_or(StepError::Unsupported {
+        key: "kernel",
+        what: "none; a bootloader such as pygrub is not run: name the kernel, or pv-grub".into(),
+    })?;
+    let mut bytes = Vec::new();
+    open("kernel", path)?
+        .take(MOST_FILE_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(file_error("kernel", path))?;
+    let kernel = Kernel::open(bytes)?;
+    let initrd = match &config.ramdisk {
+        Some(path) => {
+            let file = open("ramdisk", path)?;
+            let bytes = file.metadata().map_err(file_error("ramdisk", path))?.len();
+            Some((file, bytes))
+        }
+        None => None,
+    };
+    let request = build::Request {
+        kernel: &kernel,
+        initrd,
+        command_line: config.cmdline.as_bytes(),
+        pages: config.memory.pages(),
+        max_pages: config.max_memory().pages(),
+        vcpus: config.max_vcpus(),
+        store: DomId::DOM0,
+        console: DomId::DOM0,
+    };
+    Ok(build::build(new, request)?)
 }
 
 /// What a configuration may ask for and nobody here does: said, rather than left out in

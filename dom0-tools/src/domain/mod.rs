@@ -10,6 +10,7 @@
 //! | [`worker`], [`control`] | a domain's own thread, and what can be asked of it |
 //! | [`registry`], [`persist`] | which domains there are: in memory, on disk |
 //! | [`daemon`], [`server`] | what all threads share; the socket |
+//! | [`saving`], [`restoring`] | a domain into a file, and out of one |
 //! | [`snapshot`] | memory and disks of a moment, on disk |
 //! | [`protocol`] | what `ox` and `oxd` say to each other |
 //! | [`failure`], [`events`] | what went wrong, what happened |
@@ -36,6 +37,8 @@ pub mod oxd;
 pub mod persist;
 pub mod protocol;
 pub mod registry;
+pub mod restoring;
+pub mod saving;
 pub mod server;
 pub mod snapshot;
 pub mod undo;

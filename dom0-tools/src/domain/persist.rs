@@ -4,6 +4,7 @@
 //! FOLDER/making/UUID         a domain of this UUID is being made, and is not complete
 //! FOLDER/domains/UUID.toml   the configuration of one that is complete
 //! FOLDER/starting/UUID.toml  the configuration of one whose successor is due
+//! FOLDER/saving/UUID         one that is asked to suspend itself, and has to go on afterwards
 //! ```
 //!
 //! The first is written before the hypervisor is asked for the domain and becomes the second
@@ -43,7 +44,7 @@ impl Persist {
     /// # Errors
     /// The file system's.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        for part in ["making", "domains", "starting"] {
+        for part in ["making", "domains", "starting", "saving"] {
             std::fs::create_dir_all(folder.join(part))?;
         }
         Ok(Self {
@@ -88,9 +89,32 @@ impl Persist {
 
     /// There is no such domain any more.
     pub fn forget(&self, uuid: Uuid) {
-        for path in [self.making(uuid), self.complete(uuid)] {
+        for path in [self.making(uuid), self.complete(uuid), self.saving(uuid)] {
             remove(&path);
         }
+    }
+
+    fn saving(&self, uuid: Uuid) -> PathBuf {
+        self.folder.join("saving").join(uuid.to_string())
+    }
+
+    /// The domain of this UUID is asked to suspend itself: whoever finds it suspended and does not
+    /// save it lets it go on.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn mark_saving(&self, uuid: Uuid) -> io::Result<()> {
+        write(&self.saving(uuid), "")
+    }
+
+    /// It goes on.
+    pub fn unmark_saving(&self, uuid: Uuid) {
+        remove(&self.saving(uuid));
+    }
+
+    /// Whether it was asked, and nothing has come of it yet.
+    pub fn is_saving(&self, uuid: Uuid) -> bool {
+        self.saving(uuid).exists()
     }
 
     fn starting(&self, uuid: Uuid) -> PathBuf {
@@ -142,7 +166,7 @@ impl Persist {
 
     /// Forgets all UUIDs but those of `living`, and nothing that is owed.
     pub fn retain(&self, living: &[Uuid]) {
-        for part in ["making", "domains"] {
+        for part in ["making", "domains", "saving"] {
             let Ok(entries) = std::fs::read_dir(self.folder.join(part)) else {
                 continue;
             };
@@ -217,9 +241,13 @@ mod tests {
         assert_eq!(persist.due().len(), 1);
         persist.unmark_start(uuid);
         assert!(persist.due().is_empty());
+        persist.mark_saving(uuid).unwrap();
+        persist.retain(&[uuid]);
+        assert!(persist.is_saving(uuid));
         persist.retain(&[uuid, other]);
         assert_ne!(persist.known(uuid), Known::Nothing);
         persist.retain(&[other]);
+        assert!(!persist.is_saving(uuid));
         assert_eq!(persist.known(uuid), Known::Nothing);
     }
 }

@@ -13,16 +13,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use super::control;
 use super::daemon::Daemon;
 use super::protocol::{
     Answer, DomainEvent, DomainEventKind, Event, Failure, FailureCode, Request, Response, receive,
     send,
 };
+use super::registry::MOST_TASKS;
 use super::registry::NotTaken;
 use super::snapshot::{self, Snapshots};
 use super::worker::Task;
-use crate::config::{BadValue, DomainConfig};
+use super::{control, restoring};
+use crate::config::{BadValue, DomainConfig, DomainName};
 use crate::sys::DomId;
 
 /// Connections at a time.
@@ -146,27 +147,49 @@ impl Connection {
                 Snapshots::new(Path::new(snapshot::FOLDER)).delete(&domain, &name)?;
                 Ok(Response::Done)
             }
-            Request::Restore { .. } | Request::SnapshotRevert { .. } => Err(Failure::new(
-                FailureCode::Unsupported,
-                "this version cannot restore domains",
-            )),
+            Request::Restore {
+                file,
+                config,
+                paused,
+            } => self.restore(Path::new(&file), config.as_deref(), paused),
+            Request::SnapshotRevert { domain, name } => self.revert(&domain, &name),
         }
     }
 
     fn create(&mut self, config: &str, paused: bool) -> Result<Response, Failure> {
-        let config = DomainConfig::from_toml(config, "configuration")
-            .map_err(|error| Failure::new(FailureCode::BadConfig, error.to_string()))?;
-        let stream = &mut self.stream;
-        let mut progress = |what: &str| {
-            let event = Event::Progress {
-                what: what.into(),
-                done: 0,
-                of: 0,
-            };
-            // Who has gone away does not stop it.
-            let _ = send(stream, &Answer::Event(event));
-        };
+        let config = configuration(config)?;
+        let mut progress = told(&mut self.stream);
         let domain = self.daemon.create(config, paused, &mut progress)?;
+        Ok(Response::Created { domain: domain.0 })
+    }
+
+    fn restore(
+        &mut self,
+        file: &Path,
+        config: Option<&str>,
+        paused: bool,
+    ) -> Result<Response, Failure> {
+        let config = config.map(configuration).transpose()?;
+        let saved = restoring::Saved::open(file, config)?;
+        let mut progress = told(&mut self.stream);
+        let domain = saved.restore(&self.daemon, paused, &mut progress)?;
+        Ok(Response::Created { domain: domain.0 })
+    }
+
+    /// Nothing ends before it is sure that the snapshot is whole.
+    fn revert(&mut self, domain: &str, name: &str) -> Result<Response, Failure> {
+        let (domain, name): (DomainName, _) = (parsed(domain)?, parsed(name)?);
+        let snapshots = Snapshots::new(Path::new(snapshot::FOLDER));
+        let (manifest, folder) = snapshots.read(&domain, &name)?;
+        let config = manifest.config.clone();
+        let saved = restoring::Saved::open(&manifest.memory(&folder), Some(config))?;
+        if let Some(running) = self.daemon.registry.named(&domain) {
+            self.destroy(running.domain)?;
+        }
+        let mut progress = told(&mut self.stream);
+        progress("putting disks back", 0, 0);
+        manifest.restore_disks(&folder)?;
+        let domain = saved.restore(&self.daemon, false, &mut progress)?;
         Ok(Response::Created { domain: domain.0 })
     }
 
@@ -187,8 +210,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Has the domain's thread do it.
-    fn give(&self, domain: DomId, request: Request) -> Result<Response, Failure> {
+    /// Has the domain's thread do it, and passes on what it tells meanwhile.
+    fn give(&mut self, domain: DomId, request: Request) -> Result<Response, Failure> {
         let Some(entry) = self.daemon.registry.get(domain) else {
             self.known(domain)?;
             return Err(Failure::new(
@@ -196,7 +219,7 @@ impl Connection {
                 format!("domain {domain} was made by another toolstack: use that one"),
             ));
         };
-        let (reply, answer) = sync_channel(1);
+        let (reply, answers) = sync_channel(MOST_TASKS);
         entry
             .give(Task::Do(request, reply))
             .map_err(|why| match why {
@@ -206,11 +229,18 @@ impl Connection {
                 ),
                 NotTaken::Gone => gone(domain),
             })?;
-        answer.recv().map_err(|_| gone(domain))?
+        for answer in answers {
+            match answer {
+                Answer::End(result) => return result,
+                // Who has gone away does not stop it.
+                Answer::Event(_) => drop(send(&mut self.stream, &answer)),
+            }
+        }
+        Err(gone(domain))
     }
 
     /// Also of domains that another toolstack made: who asks for the end means it.
-    fn destroy(&self, domain: DomId) -> Result<Response, Failure> {
+    fn destroy(&mut self, domain: DomId) -> Result<Response, Failure> {
         if self.daemon.registry.get(domain).is_some() {
             return self.give(domain, Request::Destroy { domain: domain.0 });
         }
@@ -269,6 +299,20 @@ impl Connection {
             }
         }
         Ok(Response::Done)
+    }
+}
+
+fn configuration(text: &str) -> Result<DomainConfig, Failure> {
+    DomainConfig::from_toml(text, "configuration")
+        .map_err(|error| Failure::new(FailureCode::BadConfig, error.to_string()))
+}
+
+/// Tells a client how far it is. One that has gone away does not stop it.
+fn told(stream: &mut UnixStream) -> impl FnMut(&str, u64, u64) {
+    move |what, done, of| {
+        let what = what.into();
+        let event = Event::Progress { what, done, of };
+        let _ = send(stream, &Answer::Event(event));
     }
 }
 

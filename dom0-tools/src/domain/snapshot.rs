@@ -468,6 +468,8 @@ fn new_file(path: &Path) -> Result<File, SnapshotError> {
 /// copied without its holes.
 fn copy(from: &Path, to: &Path) -> Result<(), SnapshotError> {
     let mut source = File::open(from).map_err(at(from))?;
+    // A device's backend goes around what dom0 remembers of it. Advice only.
+    let _ = rustix::fs::fadvise(&source, 0, None, rustix::fs::Advice::DontNeed);
     let mut target = new_file(to)?;
     if rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
         return target.sync_all().map_err(at(to));

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::control;
-use super::create::How;
+use super::create::{How, Progress, Source};
 use super::daemon::Daemon;
 use super::life::{Input, Life, Order, Phase, Policy, Then};
 use super::machine::Machine;
-use super::protocol::{DomainEventKind, Failure, FailureCode, Request, Response};
+use super::protocol::{Answer, DomainEventKind, Event, Failure, FailureCode, Request, Response};
 use super::registry::{Entry, MOST_TASKS};
 use crate::config::{DomainConfig, DomainName};
+use crate::ctl::ShutdownReason;
 use crate::device::nodes::{Node, Nodes, domain_path};
 use crate::sys::DomId;
 
@@ -20,8 +21,8 @@ use crate::sys::DomId;
 pub enum Task {
     /// Something may have happened to the domain.
     Look,
-    /// Somebody asks for something, and waits for the answer.
-    Do(Request, SyncSender<Result<Response, Failure>>),
+    /// Somebody asks for something, and waits for the last answer; events come before it.
+    Do(Request, SyncSender<Answer>),
 }
 
 /// The thread's own.
@@ -75,16 +76,18 @@ impl Worker {
         while self.life.phase() != Phase::Gone {
             let Ok(task) = tasks.recv() else { return };
             if let Task::Do(request, reply) = task {
-                let result = self.answer(request);
+                // One that does not listen misses some.
+                let tell = |event| drop(reply.try_send(Answer::Event(event)));
+                let result = self.answer(request, &tell);
                 // Who asked may have gone.
-                let _ = reply.send(result);
+                let _ = reply.send(Answer::End(result));
             }
             self.look();
         }
         // Those who came too late get their answer by the channel's end.
     }
 
-    fn answer(&mut self, request: Request) -> Result<Response, Failure> {
+    fn answer(&mut self, request: Request, tell: &dyn Fn(Event)) -> Result<Response, Failure> {
         if matches!(self.life.phase(), Phase::Ending(_) | Phase::Gone) {
             return Err(Failure::new(FailureCode::NotFound, "the domain has ended"));
         }
@@ -93,7 +96,7 @@ impl Worker {
                 self.input(Input::Destroy);
                 Ok(Response::Done)
             }
-            other => control::answer(self, other),
+            other => control::answer(self, other, tell),
         }
     }
 
@@ -107,6 +110,7 @@ impl Worker {
             }
             Ok(info) if info.dying => Input::Vanished,
             Ok(info) => match info.shutdown {
+                Some(ShutdownReason::SUSPEND) if self.goes_on_late() => return,
                 Some(reason) => {
                     if !self.stopped_told {
                         self.stopped_told = true;
@@ -121,6 +125,25 @@ impl Worker {
             },
         };
         self.input(input);
+    }
+
+    /// Where it is in its life.
+    pub const fn phase(&self) -> Phase {
+        self.life.phase()
+    }
+
+    /// Lets a domain go on that suspended itself when its save had been given up, or whose saving
+    /// daemon was killed. Says whether it was one.
+    fn goes_on_late(&self) -> bool {
+        let uuid = self.entry.uuid;
+        if self.phase() != Phase::Alive || !self.daemon.persist.is_saving(uuid) {
+            return false;
+        }
+        match self.machine.resume(self.entry.domain) {
+            Ok(()) => self.daemon.persist.unmark_saving(uuid),
+            Err(error) => self.trouble(&format!("suspended, and does not go on: {error}")),
+        }
+        true
     }
 
     /// Something happened.
@@ -184,7 +207,7 @@ impl Worker {
 
     fn start_successor(&self) {
         let config = self.entry.config();
-        match self.daemon.create(config, false, &mut |_| {}) {
+        match self.daemon.create(config, false, &mut |_, _, _| {}) {
             Ok(domain) => self.tell(DomainEventKind::Restarted(domain.0)),
             Err(failure) => self.trouble(&format!("not started anew: {}", failure.text)),
         }
@@ -225,13 +248,15 @@ impl Worker {
 pub fn how<'a>(
     uuid: crate::config::Uuid,
     paused: bool,
-    progress: &'a mut dyn FnMut(&str),
+    source: Source<'a>,
+    progress: Progress<'a>,
 ) -> How<'a> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     How {
         uuid,
         now: since.map_or(0, |time| time.as_secs()),
         paused,
+        source,
         progress,
     }
 }

@@ -7,8 +7,9 @@
 //! A file is written beside its place, and takes it whole or not at all.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -249,8 +250,15 @@ impl Part {
         hidden.push(name);
         hidden.push(".partial");
         let path = path.with_file_name(hidden);
+        // A guest's memory is nobody else's to read.
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)?;
         Ok(Self {
-            file: File::create(&path)?,
+            file,
             path,
             kept: false,
         })

@@ -7,6 +7,7 @@ pub mod vif;
 mod lower;
 mod settings;
 mod syntax;
+mod write;
 
 use super::problem::{Problem, Problems, Report};
 use super::{Loaded, check};

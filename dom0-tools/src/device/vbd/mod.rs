@@ -40,6 +40,16 @@ pub enum VbdError {
     /// The backend.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// What it still held could not be written down.
+    #[error("{device}: {node}: {error}")]
+    Flush {
+        /// Which.
+        device: Device,
+        /// The block device behind it.
+        node: String,
+        /// The kernel's reason.
+        error: std::io::Error,
+    },
     /// There is one of that number.
     #[error("{0} is there already: choose another vdev, or detach it first")]
     Exists(Device),
@@ -158,6 +168,23 @@ pub fn finish(store: &impl Nodes, begun: Begun) -> Result<Backing, VbdError> {
         ])?;
     }
     Ok(backing)
+}
+
+/// Has what stands behind a disk write down what it still holds (an image's tables, say).
+///
+/// # Errors
+/// xenstore; the device.
+pub fn flush(store: &impl Nodes, device: Device) -> Result<(), VbdError> {
+    let path = format!("{}/physical-device-path", device.backend());
+    let Some(node) = store.read(&path)?.filter(|node| !node.is_empty()) else {
+        return Ok(());
+    };
+    let flushed = std::fs::File::open(&node).and_then(|file| file.sync_all());
+    flushed.map_err(|error| VbdError::Flush {
+        device,
+        node,
+        error,
+    })
 }
 
 /// Ends a disk and removes its nodes.
