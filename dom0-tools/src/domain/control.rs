@@ -131,8 +131,14 @@ fn set_vcpus(worker: &Worker, online: u32) -> Result<Response, Failure> {
         )));
     }
     worker.machine.set_vcpus(worker.entry.domain, online, all)?;
-    change(worker, |config| config.vcpus = online);
+    change(worker, |config| keep_online(config, online));
     Ok(Response::Done)
+}
+
+/// Fewer vCPUs online are no fewer that it has.
+fn keep_online(config: &mut DomainConfig, online: u32) {
+    config.maxvcpus.get_or_insert(config.vcpus);
+    config.vcpus = online;
 }
 
 fn set_memory(worker: &Worker, kib: u64) -> Result<Response, Failure> {
@@ -225,4 +231,20 @@ fn detach(worker: &Worker, kind: Kind, id: u32, force: bool) -> Result<Response,
         kind.word()
     )));
     Ok(Response::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keep_online;
+    use crate::config::DomainConfig;
+
+    #[test]
+    fn vcpus_taken_away_can_come_back() {
+        let text = "name = \"web\"\nkernel = \"/k\"\nmemory = \"64M\"\nvcpus = 4\n";
+        let mut config = DomainConfig::from_toml(text, "test").unwrap();
+        keep_online(&mut config, 2);
+        assert_eq!((config.vcpus, config.max_vcpus()), (2, 4));
+        keep_online(&mut config, 3);
+        assert_eq!((config.vcpus, config.max_vcpus()), (3, 4));
+    }
 }

@@ -39,8 +39,10 @@ for round in $(seq "$count"); do
     if [ $((round % 3)) = 0 ]; then
         how="tools killed"
         spawn g1 >/dev/null 2>&1 &
+        # Not `$!` later on: that is the new daemon then.
+        creator=$!
         kill_tools
-        wait $!
+        wait $creator
     else
         spawn g1 >/dev/null || failed "create in round $round"
         case $(dice 4) in

@@ -14,6 +14,7 @@ extra = "mode=$1 count=$2 seed=$3"
 on_poweroff = "destroy"
 on_reboot = "destroy"
 on_crash = "destroy"
+on_soft_reset = "destroy"
 CONFIG
     log=$(console harm)
     rm -f "$log"
