@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::create::{Progress, Source};
 use super::daemon::Daemon;
 use super::protocol::{Failure, FailureCode};
-use crate::config::{self, DomainConfig, Form, libxl};
+use crate::config::{self, DomainConfig, Form, Uuid, libxl};
 use crate::stream::file::{self, Config};
 use crate::sys::DomId;
 
@@ -43,6 +43,11 @@ impl Saved {
             config,
             stream,
         })
+    }
+
+    /// The domain's UUID; none is one that is drawn when it is made.
+    pub const fn uuid(&self) -> Option<Uuid> {
+        self.config.uuid
     }
 
     /// Makes the domain.

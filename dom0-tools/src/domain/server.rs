@@ -186,6 +186,12 @@ impl Connection {
         if let Some(running) = self.daemon.registry.named(&domain) {
             self.destroy(running.domain)?;
         }
+        // Whoever has them now may use the disks.
+        self.daemon.check_name(&self.daemon.store, &domain)?;
+        if let Some(uuid) = saved.uuid() {
+            let free = self.daemon.registry.reserve(&domain, uuid);
+            drop(free.map_err(|text| Failure::new(FailureCode::InUse, text))?);
+        }
         let mut progress = told(&mut self.stream);
         progress("putting disks back", 0, 0);
         manifest.restore_disks(&folder)?;

@@ -1,5 +1,5 @@
-# $count times: a busy guest is saved and restored, and goes on as if nothing had been. Then damaged
-# files are tried.
+# $count times, half of them with one CPU and half with two: a busy guest is saved and restored, and
+# goes on as if nothing had been. Then checkpoints, snapshots, and damaged files.
 step "once without counting, for what is made once and stays"
 spawn g1 || failed "create"
 await g1 "$READY" 300 || failed "the guest's init"
@@ -7,12 +7,17 @@ $tool destroy g1 || failed "destroy"
 gone g1 || failed "g1 is still there"
 before=$(kept)
 
-step "a busy guest"
-spawn g1 || failed "create"
-await g1 "$READY" 300 || failed "the guest's init"
-shell g1 "busy start" || failed "the guest's work"
-
 for round in $(seq "$count"); do
+    half=$(((count + 1) / 2))
+    if [ "$round" = 1 ] || [ "$round" = $((half + 1)) ]; then
+        [ "$round" = 1 ] || $tool destroy g1 || failed "destroy"
+        gone g1 || failed "g1 is still there"
+        vcpus=$((round > half ? 2 : 1))
+        step "a busy guest with $vcpus CPU"
+        spawn g1 vcpus=$vcpus || failed "create"
+        await g1 "$READY" 300 || failed "the guest's init"
+        shell g1 "busy start" || failed "the guest's work"
+    fi
     $tool save g1 /guests/g1.save >/dev/null || failed "save in round $round"
     gone g1 || failed "the saved guest is still there in round $round"
     $tool restore /guests/g1.save >/dev/null || failed "restore in round $round"
@@ -25,10 +30,15 @@ for round in $(seq "$count"); do
 done
 
 if [ $tool = ox ]; then
+    ox save -c g1 /guests/g1.save || failed "checkpoint"
+    shell g1 "busy check" || failed "the guest's work after a checkpoint"
+    step "checkpoint"
     for round in $(seq "$count"); do
         ox snapshot g1 one || failed "snapshot in round $round"
         shell g1 "busy check" || failed "the guest's work after snapshot $round"
         ox snapshot revert g1 one || failed "revert in round $round"
+        # What dom0 got since then the guest has yet to send: no connection survives that.
+        shell g1 "busy connect" || failed "a new connection after revert $round"
         shell g1 "busy check" || failed "the guest's work after revert $round"
         ox snapshot delete g1 one || failed "delete in round $round"
         step "snapshot $round"
