@@ -119,6 +119,10 @@ pub(super) struct Vcpus(BTreeMap<u32, Brought>);
 /// Largest number of a vCPU.
 const MOST_VCPUS: u32 = 8192;
 
+/// Most bytes of a vCPU's XSAVE area or of its MSRs: an area with AVX-512 and AMX takes 11 KiB. So a
+/// file cannot have the restorer keep memory without measure.
+const MOST_STATE: usize = 16 << 10;
+
 impl Vcpus {
     /// Takes a record of a vCPU.
     pub fn take(&mut self, kind: u32, body: &[u8]) -> Result<()> {
@@ -127,6 +131,14 @@ impl Vcpus {
         };
         if head.vcpu >= MOST_VCPUS {
             return bad(format!("vCPU {}", head.vcpu));
+        }
+        let varies = matches!(kind, REC_X86_PV_VCPU_XSAVE | REC_X86_PV_VCPU_MSRS);
+        if varies && rest.len() > MOST_STATE {
+            return bad(format!(
+                "{} bytes of state of vCPU {}",
+                rest.len(),
+                head.vcpu
+            ));
         }
         let brought = self.0.entry(head.vcpu).or_default();
         match kind {
@@ -186,5 +198,20 @@ impl Vcpus {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_without_measure_is_refused() {
+        for kind in [REC_X86_PV_VCPU_XSAVE, REC_X86_PV_VCPU_MSRS] {
+            let record = |bytes: usize| vec![0; size_of::<VcpuHead>() + bytes];
+            let mut vcpus = Vcpus::default();
+            vcpus.take(kind, &record(MOST_STATE)).unwrap();
+            vcpus.take(kind, &record(MOST_STATE + 16)).unwrap_err();
+        }
     }
 }
