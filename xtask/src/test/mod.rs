@@ -7,11 +7,14 @@ mod domains;
 pub mod guests;
 mod host;
 mod lints;
+mod miri;
 mod report;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::run::Hypervisor;
 use crate::setup::{self, Need};
@@ -46,7 +49,7 @@ pub struct Args {
 
 /// A part of the tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-enum Part {
+pub enum Part {
     /// Format, clippy, rustdoc, the house's own rules
     Lints,
     /// Unit and property tests on the host
@@ -78,6 +81,19 @@ impl Args {
             self.parts.contains(&part)
         }
     }
+
+    fn run(&self, part: Part, on: Hypervisor, report: &mut Report) {
+        match part {
+            Part::Lints => lints::run(report),
+            Part::Host => host::tests(report),
+            Part::Miri => miri::tests(report, self.all_of_miri),
+            Part::Guests => guests::run(report),
+            Part::Boots => boots::run(report, on, self.quick, self.every_machine),
+            Part::Devices => devices::run(report, on),
+            Part::Load => boots::load(report, on, self.load_seconds),
+            Part::Domains => domains::run(report, self.on, &self.domains),
+        }
+    }
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -89,30 +105,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Need::Grub,
         Need::Uefi,
     ])?;
-    if args.wants(Part::Lints) {
-        lints::run(&mut report);
-    }
-    if args.wants(Part::Host) {
-        host::tests(&mut report);
-    }
-    if args.wants(Part::Miri) {
-        host::miri(&mut report, args.all_of_miri);
-    }
-    if args.wants(Part::Guests) {
-        guests::run(&mut report);
-    }
     let on = args.on.unwrap_or_default();
-    if args.wants(Part::Boots) {
-        boots::run(&mut report, on, args.quick, args.every_machine);
-    }
-    if args.wants(Part::Devices) {
-        devices::run(&mut report, on);
-    }
-    if args.wants(Part::Load) {
-        boots::load(&mut report, on, args.load_seconds);
-    }
-    if args.wants(Part::Domains) {
-        domains::run(&mut report, args.on, &args.domains);
+    for &part in Part::value_variants() {
+        if args.wants(part) {
+            let start = Instant::now();
+            args.run(part, on, &mut report);
+            report.took(part, start.elapsed());
+        }
     }
     Ok(report.close())
 }

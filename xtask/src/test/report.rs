@@ -1,8 +1,10 @@
 //! Counting what passed and what failed, and saying so.
 
 use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use super::Part;
 use anyhow::{Context, Result, bail};
 
 /// The tests so far.
@@ -10,6 +12,8 @@ use anyhow::{Context, Result, bail};
 pub struct Report {
     passed: u32,
     failed: Vec<String>,
+    /// How long each part took.
+    parts: Vec<String>,
 }
 
 impl Report {
@@ -37,30 +41,39 @@ impl Report {
         });
     }
 
-    /// Runs a `cargo test` (or one of its kin) and counts each of the tests it ran.
-    pub fn cargo_tests(&mut self, name: &str, command: &mut Command) {
+    /// Runs commands of `cargo test`'s kin at once and counts each of the tests they ran.
+    pub fn cargo_tests(&mut self, name: &str, commands: impl IntoIterator<Item = Command>) {
         let start = Instant::now();
-        let output = match command.output() {
-            Ok(output) => output,
-            Err(why) => return self.fail(name, 0.0, &why.to_string()),
-        };
-        let text = String::from_utf8_lossy(&output.stdout);
-        let took = start.elapsed().as_secs_f64();
-        let (passed, failed) = count(&text);
-        self.passed += passed;
-        println!(
-            "      {name}: {passed} passed, {} failed ({took:.0} s)",
-            failed.len()
-        );
-        for test in &failed {
-            self.failed.push(format!("{name}: {test}"));
-        }
-        if !output.status.success() {
-            eprint!("{text}{}", String::from_utf8_lossy(&output.stderr));
-            if failed.is_empty() {
-                self.fail(name, took, &format!("ended with {}", output.status));
+        let running: Vec<_> = commands
+            .into_iter()
+            .map(|mut command| thread::spawn(move || command.output()))
+            .collect();
+        let (mut passed, mut failed) = (0, 0);
+        for command in running {
+            let output = match command.join().expect("a process is only waited for") {
+                Ok(output) => output,
+                Err(why) => {
+                    self.fail(name, 0.0, &why.to_string());
+                    continue;
+                }
+            };
+            let text = String::from_utf8_lossy(&output.stdout);
+            let (good, bad) = count(&text);
+            passed += good;
+            failed += bad.len();
+            if !output.status.success() {
+                eprint!("{text}{}", String::from_utf8_lossy(&output.stderr));
+                if bad.is_empty() {
+                    let took = start.elapsed().as_secs_f64();
+                    self.fail(name, took, &format!("ended with {}", output.status));
+                }
             }
+            let bad = bad.iter().map(|test| format!("{name}: {test}"));
+            self.failed.extend(bad);
         }
+        self.passed += passed;
+        let took = start.elapsed().as_secs_f64();
+        println!("      {name}: {passed} passed, {failed} failed ({took:.0} s)");
     }
 
     /// Notes a verdict that came with others from one machine.
@@ -71,8 +84,16 @@ impl Report {
         }
     }
 
-    /// Prints the count, failures first.
+    /// Notes how long a part of the tests took.
+    pub fn took(&mut self, part: Part, time: Duration) {
+        let part = format!("{part:?}").to_lowercase();
+        self.parts
+            .push(format!("{part} {:.0} s", time.as_secs_f64()));
+    }
+
+    /// Prints the time of each part and the count, failures first.
     pub fn close(self) -> ExitCode {
+        println!("\ntime: {}", self.parts.join(", "));
         if !self.failed.is_empty() {
             println!("\nfailed:");
         }
