@@ -13,13 +13,16 @@ const XENSTORE_INDICES: [usize; 4] = [2048, 2052, 2056, 2060];
 
 /// Cases of a property: few under Miri, which is slow.
 fn cases() -> ProptestConfig {
-    let cases = if cfg!(miri) { 4 } else { 256 };
+    let cases = if cfg!(miri) { 2 } else { 256 };
     ProptestConfig {
         cases,
         failure_persistence: None,
         ..ProptestConfig::default()
     }
 }
+
+/// Miri takes a second for a few hundred bytes.
+const STEPS: usize = if cfg!(miri) { 4 } else { 60 };
 
 #[test]
 fn console_bytes_arrive_in_order_across_the_end_and_across_index_wrap() {
@@ -105,7 +108,7 @@ fn a_client_that_asks_begins_anew() {
 
 #[test]
 fn two_threads_share_a_ring() {
-    let total: u32 = if cfg!(miri) { 3000 } else { 200_000 };
+    let total: u32 = if cfg!(miri) { 300 } else { 200_000 };
     let page = TestPage::new();
     thread::scope(|scope| {
         let (mut server, mut client) =
@@ -155,7 +158,7 @@ proptest! {
 
     #[test]
     fn a_hostile_xenstore_client_gets_errors_only(
-        steps in proptest::collection::vec(step(), 1..60),
+        steps in proptest::collection::vec(step(), 1..STEPS),
     ) {
         let page = TestPage::new();
         let mut server = XenstoreServer::attach(&page);
@@ -179,7 +182,7 @@ proptest! {
 
     #[test]
     fn a_hostile_guest_console_gets_errors_only(
-        steps in proptest::collection::vec(step(), 1..60),
+        steps in proptest::collection::vec(step(), 1..STEPS),
     ) {
         let page = TestPage::new();
         let mut tool = ConsoleBackend::attach(&page);
@@ -204,7 +207,7 @@ proptest! {
     #[test]
     fn what_is_put_is_taken(
         start: u32,
-        runs in proptest::collection::vec((0_usize..1500, 0_usize..1500), 1..30),
+        runs in proptest::collection::vec((0_usize..1500, 0_usize..1500), 1..=STEPS / 2),
     ) {
         let page = TestPage::new();
         for offset in XENSTORE_INDICES {
