@@ -1,4 +1,7 @@
 //! The guest's side of the PV interface, and the shared rings that both sides use.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
+extern crate alloc;
+
+pub mod device;
 pub mod ring;

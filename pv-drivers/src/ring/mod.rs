@@ -15,8 +15,8 @@ mod console;
 mod lane;
 mod xenstore;
 
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -1,46 +1,74 @@
-//! A page for tests: words for indices, bytes for data.
+//! A page for tests and fuzzers: ordinary memory, but every access atomic.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::vec::Vec;
 
 use super::Page;
 
-/// Data is below 3072 in both rings (below 2048 in xenstore's), indices above.
-pub struct TestPage {
-    bytes: Vec<AtomicU8>,
-    words: Vec<AtomicU32>,
+/// 4 KiB of zeros at first. Bytes are parts of words, so both ways of access see one memory.
+#[derive(Debug)]
+pub struct TestPage(Vec<AtomicU32>);
+
+impl Default for TestPage {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl TestPage {
+    /// A page of zeros.
+    #[must_use]
     pub fn new() -> Self {
-        let mut bytes = Vec::new();
-        bytes.resize_with(4096, AtomicU8::default);
         let mut words = Vec::new();
         words.resize_with(1024, AtomicU32::default);
-        Self { bytes, words }
+        Self(words)
     }
+}
+
+/// Splits a range of bytes into what lies in each word: the word, the first byte in it, the count.
+fn pieces(offset: usize, length: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let mut at = offset;
+    core::iter::from_fn(move || {
+        let count = (4 - at % 4).min(offset + length - at);
+        let piece = (at / 4, at % 4, count);
+        at += count;
+        (count != 0).then_some(piece)
+    })
 }
 
 impl Page for TestPage {
     fn read(&self, offset: usize, into: &mut [u8]) {
-        for (n, byte) in into.iter_mut().enumerate() {
-            *byte = self.bytes[offset + n].load(Ordering::Relaxed);
+        let mut rest = into;
+        for (word, first, count) in pieces(offset, rest.len()) {
+            let bytes = self.0[word].load(Ordering::Relaxed).to_ne_bytes();
+            let (now, later) = rest.split_at_mut(count);
+            now.copy_from_slice(&bytes[first..first + count]);
+            rest = later;
         }
     }
 
     fn write(&self, offset: usize, from: &[u8]) {
-        for (n, &byte) in from.iter().enumerate() {
-            self.bytes[offset + n].store(byte, Ordering::Relaxed);
+        let mut rest = from;
+        for (word, first, count) in pieces(offset, rest.len()) {
+            let (now, later) = rest.split_at(count);
+            let put = |old: u32| {
+                let mut bytes = old.to_ne_bytes();
+                bytes[first..first + count].copy_from_slice(now);
+                Some(u32::from_ne_bytes(bytes))
+            };
+            // It always puts something.
+            let _ = self.0[word].fetch_update(Ordering::Relaxed, Ordering::Relaxed, put);
+            rest = later;
         }
     }
 
     fn load(&self, offset: usize) -> u32 {
         assert_eq!(offset % 4, 0);
-        self.words[offset / 4].load(Ordering::Acquire)
+        self.0[offset / 4].load(Ordering::Acquire)
     }
 
     fn store(&self, offset: usize, value: u32) {
         assert_eq!(offset % 4, 0);
-        self.words[offset / 4].store(value, Ordering::Release);
+        self.0[offset / 4].store(value, Ordering::Release);
     }
 }
