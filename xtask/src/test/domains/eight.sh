@@ -13,8 +13,8 @@ for number in $(seq "$count"); do
 done
 
 # A guest's CPUs that come back are put online by udev, of which this is the part.
-shell g1 "(while sleep 1; do for cpu in /sys/devices/system/cpu/cpu[1-9]*; do
-    echo 1 >\$cpu/online; done; done) >/dev/null 2>&1 &" || failed "udev's part in g1"
+online='(while sleep 1; do for cpu in /sys/devices/system/cpu/cpu[1-9]*; do echo 1 >$cpu/online; done; done)'
+shell g1 "$online >/dev/null 2>&1 &" || failed "udev's part in g1"
 
 step "work"
 seconds=1800
@@ -36,8 +36,8 @@ done
 for worker in $workers; do
     wait "$worker" || failed "a guest's work"
 done
-shell g1 "for try in \$(seq 60); do [ \$(nproc) = 4 ] && break; sleep 1; done; [ \$(nproc) = 4 ]" ||
-    failed "g1 does not have its four CPUs back"
+all='for try in $(seq 60); do [ $(nproc) = 4 ] && break; sleep 1; done; [ $(nproc) = 4 ]'
+shell g1 "$all" || failed "g1 does not have its four CPUs back"
 
 step "dom0 sees the same disks"
 for number in $(seq "$count"); do
