@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -108,6 +109,9 @@ fn start_log(filter: &str) {
         .init();
 }
 
+/// How long a killed daemon may take to be gone: its mappings of guests' memory go first.
+const DYING: Duration = Duration::from_secs(3);
+
 /// One daemon at a time; the lock goes with the process, however that ends.
 fn lock(folder: &Path) -> Result<File> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
@@ -119,9 +123,13 @@ fn lock(folder: &Path) -> Result<File> {
         .truncate(false)
         .open(&path)
         .with_context(|| path.display().to_string())?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let pid = std::fs::read_to_string(&path).unwrap_or_default();
-        bail!("oxd runs already, as process {}", pid.trim());
+    let start = Instant::now();
+    while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if start.elapsed() > DYING {
+            let pid = std::fs::read_to_string(&path).unwrap_or_default();
+            bail!("oxd runs already, as process {}", pid.trim());
+        }
+        thread::sleep(Duration::from_millis(50));
     }
     file.set_len(0)?;
     writeln!(file, "{}", std::process::id())?;
