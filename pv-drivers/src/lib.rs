@@ -4,4 +4,7 @@
 extern crate alloc;
 
 pub mod device;
+pub mod event;
+pub mod grant;
+pub mod hypercall;
 pub mod ring;

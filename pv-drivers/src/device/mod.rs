@@ -16,33 +16,13 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+pub use crate::hypercall::{Access, DomId, GrantRef, Port};
 use crate::ring::Page;
 
 mod by_reference;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod xenbus;
-
-/// A domain's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DomId(pub u16);
-
-/// A grant reference: an index into the granting domain's grant table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GrantRef(pub u32);
-
-/// An event channel's number in the domain that uses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Port(pub u32);
-
-/// What a peer may do with a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read.
-    Read,
-    /// Read and write.
-    Write,
-}
 
 /// Why the surroundings did not do what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
