@@ -21,6 +21,7 @@ macro_rules! layout {
 }
 
 pub mod arch_x86;
+pub mod blkif;
 pub mod callback;
 pub mod domctl;
 pub mod elfnote;
@@ -31,6 +32,7 @@ pub mod grant_table;
 pub mod io;
 pub mod mca;
 pub mod memory;
+pub mod netif;
 pub mod nmi;
 pub mod oxen;
 pub mod physdev;

@@ -9,10 +9,14 @@
 //! This room knows no mapping: memory is a [`Page`], which copies bytes with atomic accesses, so
 //! there is no reference into memory that others write and no `unsafe` here.
 //!
-//! Who moved bytes notifies the peer by event channel; neither ring has a mark that saves it.
+//! Who moved bytes notifies the peer by event channel; a byte ring has no mark that saves it. Split
+//! drivers use [`FrontRing`] and [`BackRing`], which have.
+
+use core::sync::atomic::{Ordering, fence};
 
 mod console;
 mod lane;
+mod typed;
 mod xenstore;
 
 #[cfg(any(test, feature = "testing"))]
@@ -22,6 +26,7 @@ mod tests;
 
 pub use console::{ConsoleBackend, ConsoleFrontend};
 pub use lane::{Consumer, Corrupt, Producer};
+pub use typed::{BackRing, FrontRing, Full};
 pub use xenstore::{RingFault, XenstoreClient, XenstoreServer};
 
 /// Memory shared with a peer.
@@ -39,6 +44,12 @@ pub trait Page {
 
     /// Writes an aligned word: release.
     fn store(&self, offset: usize, value: u32);
+
+    /// Orders what was written before against what is read after: a full fence. Only a model of
+    /// memory has one of its own.
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
 }
 
 impl<P: Page + ?Sized> Page for &P {
@@ -56,5 +67,9 @@ impl<P: Page + ?Sized> Page for &P {
 
     fn store(&self, offset: usize, value: u32) {
         (**self).store(offset, value);
+    }
+
+    fn fence(&self) {
+        (**self).fence();
     }
 }
