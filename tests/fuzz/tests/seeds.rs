@@ -33,28 +33,6 @@ fn kernels_among_the_seeds_are_kernels() {
 }
 
 #[test]
-fn the_stream_among_the_seeds_is_restored_to_its_end() {
-    use dom0_tools::ctl::{CreateDomain, Xen};
-    use dom0_tools::stream::{Restored, restore};
-    use dom0_tools::sys::{DomId, fake::Machine};
-    let xen = Xen::new(std::sync::Arc::new(Machine::new()));
-    let params = CreateDomain {
-        vcpus: 1,
-        ..CreateDomain::default()
-    };
-    let domain = dom0_tools::build::NewDomain::create(&xen, None, &params).unwrap();
-    let wanted = Restored {
-        pages: 64,
-        max_pages: 64,
-        vcpus: 1,
-        store: DomId::DOM0,
-        console: DomId::DOM0,
-    };
-    let seed = &seeds("migration-stream")[0];
-    restore(&domain, &mut &seed[..], &wanted, &mut |_, _| {}).expect("a domain");
-}
-
-#[test]
 fn files_among_the_seeds_are_opened() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("saved");

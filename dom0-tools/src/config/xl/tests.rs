@@ -13,39 +13,7 @@ fn problems(text: &str) -> String {
     parse(text, "t.cfg").unwrap_err().to_string()
 }
 
-const FULL: &str = r#"
-# A guest with everything.
-type = "pv"
-name = "web"
-uuid = 'ef1c2a70-0c1e-4b8e-9d3c-5a6b7c8d9e0f'
-kernel = "/boot/vmlinuz"; ramdisk = "/boot/initrd.img"
-root = "/dev/xvda1 ro"
-extra = "console=hvc0"
-memory = 512
-maxmem = 1024
-vcpus = 2
-maxvcpus = 4
-cpus = [ "0", "1-3,^2" ]
-cpus_soft = "all"
-cpu_weight = 512
-cap = 0x32
-on_crash = "rename-restart"
-disk = [
-    'file:/srv/web.img,xvda,w',
-    'format=qcow2, vdev=xvdb, access=ro, target=/srv/data.qcow2', # with a comment
-]
-vif = [ 'mac=00:16:3e:00:00:01,bridge=xenbr0', '' ]
-channel = [ "connection=socket,name=org.agent,path=/run/agent" ]
-irqs = [ 5 ]
-ioports = [ "3f8-3ff", "64" ]
-iomem = [ "fed00,1@100" ]
-tsc_mode = "native"
-localtime = 1
-rtc_timeoffset = "-3600"
-max_grant_frames = 64
-driver_domain = 0
-device_model_version = "qemu-xen"
-"#;
+const FULL: &str = include_str!("everything.cfg");
 
 #[test]
 fn a_file_with_everything() {

@@ -58,42 +58,11 @@ fn check(outcome: Result<Loaded, Problems>, text: &str) {
 
 pub fn xl_files() -> Vec<Vec<u8>> {
     [
-        r#"
-# A guest with everything.
-type = "pv"
-name = "web"
-uuid = 'ef1c2a70-0c1e-4b8e-9d3c-5a6b7c8d9e0f'
-kernel = "/boot/vmlinuz"; ramdisk = "initrd.img"
-root = "/dev/xvda1 ro"
-extra = "console=hvc0"
-extra += " quiet"
-memory = 512
-maxmem = 1024
-vcpus = 2
-maxvcpus = 4
-cpus = [ "0", "1-3,^2" ]
-cpus_soft = "all"
-cpu_weight = 512
-cap = 0x32
-on_crash = "rename-restart"
-disk = [
-    'file:/srv/web.img,xvda,w',
-    'format=qcow2, vdev=xvdb, access=ro, target=/srv/data.qcow2', # with a comment
-    'phy:vg/lv,xvdc1,r', 'tap2:aio:/srv/x.img,hda:cdrom,r',
-]
-vif = [ 'mac=00:16:3e:00:00:01,bridge=xenbr0,vifname=v0,rate=10Mb/s@20ms,ip=10.0.0.1', '' ]
-channel = [ "connection=socket,name=org.agent,path=/run/agent" ]
-irqs = [ 5 ]
-ioports = [ "3f8-3ff", "64" ]
-iomem = [ "fed00,1@100" ]
-tsc_mode = "native"
-localtime = 1
-rtc_timeoffset = "-3600"
-max_grant_frames = 64
-driver_domain = 0
-device_model_version = "qemu-xen"
-"#,
+        include_str!("../../../../dom0-tools/src/config/xl/everything.cfg"),
         "name='a'\nkernel='/k'\nmemory=64\n",
+        "name='a'\nkernel='k'\nmemory=64\nextra='a'\nextra += ' b'\n\
+         disk=['phy:vg/lv,xvdc1,r', 'tap2:aio:/srv/x.img,hda:cdrom,r']\n\
+         vif=['vifname=v0,rate=10Mb/s@20ms,ip=10.0.0.1']\n",
         "name=\"a\\x41\\n\" bootloader='pygrub'\ndisk=[[1,'b'],]\nmemory=\"1G\"\n",
     ]
     .map(|text| text.as_bytes().to_vec())

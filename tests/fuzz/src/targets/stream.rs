@@ -4,7 +4,7 @@ use std::io::Write;
 use std::mem::offset_of;
 use std::sync::Arc;
 
-use dom0_tools::build::NewDomain;
+use dom0_tools::build::{Built, NewDomain};
 use dom0_tools::ctl::{CreateDomain, Xen};
 use dom0_tools::stream::{self, Restored};
 use dom0_tools::sys::DomId;
@@ -18,6 +18,19 @@ use zerocopy::{FromZeros, IntoBytes};
 pub fn stream(mut data: &[u8]) {
     let machine = Machine::new();
     let free = machine.free_frames();
+    match restored(&machine, &mut data) {
+        Ok(built) => assert_ne!(built.store.port, built.console.port),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    assert_eq!(machine.domains(), 0);
+    assert_eq!(machine.free_frames(), free);
+}
+
+/// Restores into a new domain that may have 64 pages, and lets go of it.
+///
+/// # Errors
+/// Those of [`stream::restore`].
+fn restored(machine: &Machine, data: &mut &[u8]) -> Result<Built, stream::Error> {
     let xen = Xen::new(Arc::new(machine.clone()));
     let params = CreateDomain {
         vcpus: 1,
@@ -31,13 +44,7 @@ pub fn stream(mut data: &[u8]) {
         store: DomId::DOM0,
         console: DomId::DOM0,
     };
-    match stream::restore(&domain, &mut data, &wanted, &mut |_, _| {}) {
-        Ok(built) => assert_ne!(built.store.port, built.console.port),
-        Err(error) => assert!(!error.to_string().is_empty()),
-    }
-    drop(domain);
-    assert_eq!(machine.domains(), 0);
-    assert_eq!(machine.free_frames(), free);
+    stream::restore(&domain, data, &wanted, &mut |_, _| {})
 }
 
 /// Opens the file, and reads it to its end.
@@ -132,4 +139,15 @@ pub fn files() -> Vec<Vec<u8>> {
     xls.extend(config);
     xls.extend(stream);
     vec![ours, xls]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stream_among_the_seeds_is_restored_to_its_end() {
+        let seed = &streams()[0];
+        restored(&Machine::new(), &mut &seed[..]).expect("a domain");
+    }
 }

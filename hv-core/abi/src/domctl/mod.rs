@@ -2,167 +2,16 @@
 //!
 //! Source: Xen `include/public/domctl.h`. Guest pointers are 64-bit words.
 
+mod number;
+mod vcpu;
+
+pub use number::*;
+pub use vcpu::*;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The version of this interface in Xen 4.17; callers state the one they mean.
 pub const XEN_DOMCTL_INTERFACE_VERSION: u32 = 0x15;
-
-// Commands.
-
-/// Makes a domain.
-pub const XEN_DOMCTL_CREATEDOMAIN: u32 = 1;
-/// Ends a domain.
-pub const XEN_DOMCTL_DESTROYDOMAIN: u32 = 2;
-/// Stops a domain's vCPUs; counted.
-pub const XEN_DOMCTL_PAUSEDOMAIN: u32 = 3;
-/// Takes one pause back.
-pub const XEN_DOMCTL_UNPAUSEDOMAIN: u32 = 4;
-/// What a domain is and has; of the first from the named number on.
-pub const XEN_DOMCTL_GETDOMAININFO: u32 = 5;
-/// On which CPUs a vCPU may run.
-pub const XEN_DOMCTL_SETVCPUAFFINITY: u32 = 9;
-/// Shadow page tables, log-dirty mode.
-pub const XEN_DOMCTL_SHADOW_OP: u32 = 10;
-/// How much memory a domain may have.
-pub const XEN_DOMCTL_MAX_MEM: u32 = 11;
-/// Gives a vCPU its state.
-pub const XEN_DOMCTL_SETVCPUCONTEXT: u32 = 12;
-/// Reads a vCPU's state.
-pub const XEN_DOMCTL_GETVCPUCONTEXT: u32 = 13;
-/// What a vCPU does and did.
-pub const XEN_DOMCTL_GETVCPUINFO: u32 = 14;
-/// Makes the vCPUs.
-pub const XEN_DOMCTL_MAX_VCPUS: u32 = 15;
-/// Scheduling parameters of a domain.
-pub const XEN_DOMCTL_SCHEDULER_OP: u32 = 16;
-/// Sets the UUID.
-pub const XEN_DOMCTL_SETDOMAINHANDLE: u32 = 17;
-/// Whether a debugger controls the domain.
-pub const XEN_DOMCTL_SETDEBUGGING: u32 = 18;
-/// Gives or takes a physical interrupt.
-pub const XEN_DOMCTL_IRQ_PERMISSION: u32 = 19;
-/// Gives or takes device memory.
-pub const XEN_DOMCTL_IOMEM_PERMISSION: u32 = 20;
-/// Gives or takes I/O ports.
-pub const XEN_DOMCTL_IOPORT_PERMISSION: u32 = 21;
-/// Fills a page with hypercall stubs.
-pub const XEN_DOMCTL_HYPERCALL_INIT: u32 = 22;
-/// Shifts the domain's wall clock.
-pub const XEN_DOMCTL_SETTIMEOFFSET: u32 = 24;
-/// On which CPUs a vCPU may run.
-pub const XEN_DOMCTL_GETVCPUAFFINITY: u32 = 25;
-/// Lets a suspended domain go on.
-pub const XEN_DOMCTL_RESUMEDOMAIN: u32 = 27;
-/// Sends an NMI or presses a button.
-pub const XEN_DOMCTL_SENDTRIGGER: u32 = 28;
-/// Tells a port when the domain dies.
-pub const XEN_DOMCTL_SUBSCRIBE: u32 = 29;
-/// Word size of the guest, in bits.
-pub const XEN_DOMCTL_SET_ADDRESS_SIZE: u32 = 35;
-/// Word size of the guest, in bits.
-pub const XEN_DOMCTL_GET_ADDRESS_SIZE: u32 = 36;
-/// More of a vCPU's state.
-pub const XEN_DOMCTL_SET_EXT_VCPUCONTEXT: u32 = 42;
-/// More of a vCPU's state.
-pub const XEN_DOMCTL_GET_EXT_VCPUCONTEXT: u32 = 43;
-/// How the time stamp counter behaves.
-pub const XEN_DOMCTL_SETTSCINFO: u32 = 60;
-/// How the time stamp counter behaves.
-pub const XEN_DOMCTL_GETTSCINFO: u32 = 59;
-/// What frames are.
-pub const XEN_DOMCTL_GETPAGEFRAMEINFO3: u32 = 61;
-/// Extended processor state.
-pub const XEN_DOMCTL_SETVCPUEXTSTATE: u32 = 62;
-/// Extended processor state.
-pub const XEN_DOMCTL_GETVCPUEXTSTATE: u32 = 63;
-/// Gives a global virtual interrupt to the domain.
-pub const XEN_DOMCTL_SET_VIRQ_HANDLER: u32 = 66;
-/// From which NUMA nodes memory comes.
-pub const XEN_DOMCTL_SETNODEAFFINITY: u32 = 68;
-/// From which NUMA nodes memory comes.
-pub const XEN_DOMCTL_GETNODEAFFINITY: u32 = 69;
-/// Model-specific registers of a vCPU.
-pub const XEN_DOMCTL_GET_VCPU_MSRS: u32 = 72;
-/// Model-specific registers of a vCPU.
-pub const XEN_DOMCTL_SET_VCPU_MSRS: u32 = 73;
-/// Virtual NUMA nodes.
-pub const XEN_DOMCTL_SETVNUMAINFO: u32 = 74;
-/// Prepares a domain for another kernel.
-pub const XEN_DOMCTL_SOFT_RESET: u32 = 79;
-/// CPUID leaves and MSRs a domain sees.
-pub const XEN_DOMCTL_GET_CPU_POLICY: u32 = 82;
-/// CPUID leaves and MSRs a domain sees.
-pub const XEN_DOMCTL_SET_CPU_POLICY: u32 = 83;
-
-// Flags of `createdomain`.
-
-/// A hardware-assisted guest.
-pub const XEN_DOMCTL_CDF_HVM: u32 = 1 << 0;
-/// Serves xenstore.
-pub const XEN_DOMCTL_CDF_XS_DOMAIN: u32 = 1 << 4;
-/// Highest version of the grant table, in `grant_opts`.
-pub const XEN_DOMCTL_GRANT_VERSION_MASK: u32 = 0xf;
-
-// Flags of `getdomaininfo`.
-
-/// Being destroyed.
-pub const XEN_DOMINF_DYING: u32 = 1 << 0;
-/// Its kernel has stopped; the reason is in bits 16 to 23.
-pub const XEN_DOMINF_SHUTDOWN: u32 = 1 << 2;
-/// Paused by tools.
-pub const XEN_DOMINF_PAUSED: u32 = 1 << 3;
-/// No vCPU has anything to do.
-pub const XEN_DOMINF_BLOCKED: u32 = 1 << 4;
-/// A vCPU is on a CPU.
-pub const XEN_DOMINF_RUNNING: u32 = 1 << 5;
-/// A debugger controls it.
-pub const XEN_DOMINF_DEBUGGED: u32 = 1 << 6;
-/// Serves xenstore.
-pub const XEN_DOMINF_XS_DOMAIN: u32 = 1 << 7;
-/// Lowest bit of the reason.
-pub const XEN_DOMINF_SHUTDOWNSHIFT: u32 = 16;
-/// It has no vCPUs.
-pub const XEN_INVALID_MAX_VCPU_ID: u32 = 0xffff_ffff;
-
-// Types of frames, in the upper bits of a frame number.
-
-/// Plain memory.
-pub const XEN_DOMCTL_PFINFO_NOTAB: u32 = 0;
-/// A page table; level 4 is four times as much.
-pub const XEN_DOMCTL_PFINFO_L1TAB: u32 = 1 << 28;
-/// Pinned.
-pub const XEN_DOMCTL_PFINFO_LPINTAB: u32 = 1 << 31;
-/// None of the domain's.
-pub const XEN_DOMCTL_PFINFO_XTAB: u32 = 0xf << 28;
-/// To be allocated only.
-pub const XEN_DOMCTL_PFINFO_XALLOC: u32 = 0xe << 28;
-/// Broken.
-pub const XEN_DOMCTL_PFINFO_BROKEN: u32 = 0xd << 28;
-/// All of these bits.
-pub const XEN_DOMCTL_PFINFO_LTAB_MASK: u32 = 0xf << 28;
-
-// Other numbers.
-
-/// CPUs a vCPU may run on.
-pub const XEN_VCPUAFFINITY_HARD: u32 = 1 << 0;
-/// CPUs it should run on.
-pub const XEN_VCPUAFFINITY_SOFT: u32 = 1 << 1;
-/// Ends an override of its own.
-pub const XEN_VCPUAFFINITY_FORCE: u32 = 1 << 2;
-/// The credit scheduler.
-pub const XEN_SCHEDULER_CREDIT: u32 = 5;
-/// Sets a domain's parameters.
-pub const XEN_DOMCTL_SCHEDOP_PUTINFO: u32 = 0;
-/// Reads them.
-pub const XEN_DOMCTL_SCHEDOP_GETINFO: u32 = 1;
-/// Sets those of vCPUs.
-pub const XEN_DOMCTL_SCHEDOP_PUTVCPUINFO: u32 = 2;
-/// Reads those.
-pub const XEN_DOMCTL_SCHEDOP_GETVCPUINFO: u32 = 3;
-/// An NMI.
-pub const XEN_DOMCTL_SENDTRIGGER_NMI: u32 = 0;
-/// Ends shadow mode.
-pub const XEN_DOMCTL_SHADOW_OP_OFF: u32 = 0;
 
 /// `struct xen_domctl`: the head of every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -307,42 +156,6 @@ pub struct XenDomctlMaxMem {
 }
 layout! { XenDomctlMaxMem: 8 { max_memkb: 0 } }
 
-/// `struct xen_domctl_vcpucontext`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct XenDomctlVcpucontext {
-    /// vCPU.
-    pub vcpu: u32,
-    /// Padding.
-    pub _pad: u32,
-    /// A [`VcpuGuestContext`](crate::arch_x86::VcpuGuestContext).
-    pub ctxt: u64,
-}
-layout! { XenDomctlVcpucontext: 16 { vcpu: 0, _pad: 4, ctxt: 8 } }
-
-/// `struct xen_domctl_getvcpuinfo`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct XenDomctlGetvcpuinfo {
-    /// vCPU.
-    pub vcpu: u32,
-    /// It is up.
-    pub online: u8,
-    /// It waits.
-    pub blocked: u8,
-    /// It is on a CPU.
-    pub running: u8,
-    /// Padding.
-    pub _pad0: u8,
-    /// Nanoseconds it ran.
-    pub cpu_time: u64,
-    /// CPU.
-    pub cpu: u32,
-    /// Padding.
-    pub _pad1: u32,
-}
-layout! { XenDomctlGetvcpuinfo: 24 { vcpu: 0, online: 4, blocked: 5, running: 6, _pad0: 7, cpu_time: 8, cpu: 16, _pad1: 20 } }
-
 /// `struct xenctl_bitmap`: a bitmap in the caller's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -364,30 +177,6 @@ pub struct XenDomctlNodeaffinity {
     pub nodemap: XenctlBitmap,
 }
 layout! { XenDomctlNodeaffinity: 16 { nodemap: 0 } }
-
-/// `struct xen_domctl_vcpuaffinity`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct XenDomctlVcpuaffinity {
-    /// vCPU.
-    pub vcpu: u32,
-    /// `XEN_VCPUAFFINITY_*`.
-    pub flags: u32,
-    /// CPUs it may run on.
-    pub cpumap_hard: XenctlBitmap,
-    /// CPUs it should run on.
-    pub cpumap_soft: XenctlBitmap,
-}
-layout! { XenDomctlVcpuaffinity: 40 { vcpu: 0, flags: 4, cpumap_hard: 8, cpumap_soft: 24 } }
-
-/// `struct xen_domctl_max_vcpus`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct XenDomctlMaxVcpus {
-    /// vCPUs.
-    pub max: u32,
-}
-layout! { XenDomctlMaxVcpus: 4 { max: 0 } }
 
 /// `struct xen_domctl_sched_credit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -494,46 +283,6 @@ pub struct XenDomctlAddressSize {
 }
 layout! { XenDomctlAddressSize: 4 { size: 0 } }
 
-/// `struct xen_domctl_sendtrigger`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct XenDomctlSendtrigger {
-    /// `XEN_DOMCTL_SENDTRIGGER_*`.
-    pub trigger: u32,
-    /// vCPU.
-    pub vcpu: u32,
-}
-layout! { XenDomctlSendtrigger: 8 { trigger: 0, vcpu: 4 } }
-
-/// `struct xen_domctl_ext_vcpucontext`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct XenDomctlExtVcpucontext {
-    /// vCPU.
-    pub vcpu: u32,
-    /// Bytes of this struct.
-    pub size: u32,
-    /// Entry of 32-bit `syscall`.
-    pub syscall32_callback_eip: u64,
-    /// Entry of `sysenter`.
-    pub sysenter_callback_eip: u64,
-    /// Its selector.
-    pub syscall32_callback_cs: u16,
-    /// Its selector.
-    pub sysenter_callback_cs: u16,
-    /// Whether it masks events.
-    pub syscall32_disables_events: u8,
-    /// Whether it masks events.
-    pub sysenter_disables_events: u8,
-    /// Padding.
-    pub _pad: [u8; 2],
-    /// Machine-check capabilities.
-    pub mcg_cap: u64,
-    /// More of the machine check.
-    pub _pad_mce: [u64; 3],
-}
-layout! { XenDomctlExtVcpucontext: 64 { vcpu: 0, size: 4, syscall32_callback_eip: 8, sysenter_callback_eip: 16, syscall32_callback_cs: 24, sysenter_callback_cs: 26, syscall32_disables_events: 28, sysenter_disables_events: 29, _pad: 30, mcg_cap: 32, _pad_mce: 40 } }
-
 /// `struct xen_domctl_cpu_policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -614,46 +363,3 @@ pub struct XenDomctlSetVirqHandler {
     pub virq: u32,
 }
 layout! { XenDomctlSetVirqHandler: 4 { virq: 0 } }
-
-/// `struct xen_domctl_vcpuextstate`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct XenDomctlVcpuextstate {
-    /// vCPU.
-    pub vcpu: u32,
-    /// Padding.
-    pub _pad: u32,
-    /// Components.
-    pub xfeature_mask: u64,
-    /// Bytes.
-    pub size: u64,
-    /// XCR0, all it ever was, then the save area.
-    pub buffer: u64,
-}
-layout! { XenDomctlVcpuextstate: 32 { vcpu: 0, _pad: 4, xfeature_mask: 8, size: 16, buffer: 24 } }
-
-/// `struct xen_domctl_vcpu_msr`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct XenDomctlVcpuMsr {
-    /// Number.
-    pub index: u32,
-    /// 0.
-    pub reserved: u32,
-    /// Value.
-    pub value: u64,
-}
-layout! { XenDomctlVcpuMsr: 16 { index: 0, reserved: 4, value: 8 } }
-
-/// `struct xen_domctl_vcpu_msrs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct XenDomctlVcpuMsrs {
-    /// vCPU.
-    pub vcpu: u32,
-    /// How many.
-    pub msr_count: u32,
-    /// [`XenDomctlVcpuMsr`]s.
-    pub msrs: u64,
-}
-layout! { XenDomctlVcpuMsrs: 16 { vcpu: 0, msr_count: 4, msrs: 8 } }
