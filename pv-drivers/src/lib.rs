@@ -3,6 +3,7 @@
 
 extern crate alloc;
 
+pub mod block;
 pub mod device;
 pub mod event;
 pub mod grant;
