@@ -12,7 +12,7 @@ use crate::initramfs;
 use crate::paths;
 use crate::qemu::Machine;
 use crate::run::{self, Hypervisor, Parts};
-use crate::serial::Event;
+use crate::serial::{Event, Outcome};
 use crate::toolstack::Toolstack;
 
 /// Options of the part `domains`.
@@ -49,6 +49,8 @@ enum Scenario {
     Churn,
     /// A busy guest saved and restored 50 times, damaged files
     Save,
+    /// A busy guest saved by one cell and restored by another, each pair of hypervisors and toolstacks
+    Cross,
     /// A million random hypercalls, rings and page tables full of nonsense
     Fuzz,
 }
@@ -60,6 +62,7 @@ impl Scenario {
             Self::Eight => "eight",
             Self::Churn => "churn",
             Self::Save => "save",
+            Self::Cross => "cross",
             Self::Fuzz => "fuzz",
         }
     }
@@ -70,6 +73,7 @@ impl Scenario {
             Self::Eight => include_str!("domains/eight.sh"),
             Self::Churn => include_str!("domains/churn.sh"),
             Self::Save => include_str!("domains/save.sh"),
+            Self::Cross => include_str!("domains/cross.sh"),
             Self::Fuzz => include_str!("domains/fuzz.sh"),
         }
     }
@@ -77,7 +81,7 @@ impl Scenario {
     /// Rounds or guests, when none are asked for.
     fn count(self) -> u32 {
         match self {
-            Self::Matrix => 1,
+            Self::Matrix | Self::Cross => 1,
             Self::Eight => 8,
             Self::Churn => 200,
             Self::Save => 50,
@@ -102,19 +106,32 @@ const CELLS: [Cell; 4] = [
     (Hypervisor::Oxen, Toolstack::Ox),
 ];
 
+/// Who saves and who restores: other tools on another hypervisor.
+const MOVES: [(Cell, Cell); 4] = [
+    (CELLS[0], CELLS[3]),
+    (CELLS[3], CELLS[0]),
+    (CELLS[1], CELLS[2]),
+    (CELLS[2], CELLS[1]),
+];
+
+/// MiB for a guest's disk and its saved state.
+const LUGGAGE_MIB: u64 = 512;
+
 /// dom0's memory. The machine has three times as much.
 const DOM0_MEMORY: &str = "dom0_mem=1G,max:1G";
 
 pub fn run(report: &mut Report, on: Option<Hypervisor>, options: &Options) {
     match options.scenario {
         Scenario::Matrix => matrix(report, on, options),
+        Scenario::Cross => cross(report, options),
         scenario => {
             let cell = (
                 on.unwrap_or_default(),
                 options.toolstack.unwrap_or(Toolstack::Ox),
             );
             let name = format!("{}: {}", scenario.name(), shown(cell));
-            report.test(&name, || play(cell, scenario, options));
+            let play = Play::new(cell, scenario, options);
+            report.test(&name, || play.run(options.show));
         }
     }
 }
@@ -128,7 +145,7 @@ fn matrix(report: &mut Report, on: Option<Hypervisor>, options: &Options) {
         let mut verdict = None;
         report.test(&format!("a guest by {}", shown(cell)), || {
             let start = Instant::now();
-            play(cell, Scenario::Matrix, options)?;
+            Play::new(cell, Scenario::Matrix, options).run(options.show)?;
             verdict = Some(start.elapsed());
             Ok(())
         });
@@ -142,6 +159,29 @@ fn matrix(report: &mut Report, on: Option<Hypervisor>, options: &Options) {
             );
             let file = paths::root().join("docs/matrix.md");
             initramfs::write(&file, document(&verdicts).as_bytes()).map(drop)
+        });
+    }
+}
+
+fn cross(report: &mut Report, options: &Options) {
+    for (from, to) in MOVES {
+        let name = format!(
+            "a guest saved by {}, restored by {}",
+            shown(from),
+            shown(to)
+        );
+        report.test(&name, || {
+            let scratch = paths::Scratch::new("luggage")?;
+            let luggage = scratch.path().join("luggage.img");
+            std::fs::File::create(&luggage)?.set_len(LUGGAGE_MIB << 20)?;
+            for (cell, way) in [(from, "out"), (to, "in")] {
+                let mut play = Play::new(cell, Scenario::Cross, options);
+                play.setting.push_str(&format!("way={way}\n"));
+                play.name.push_str(&format!("-{way}"));
+                play.disk.push(format!("{},virtio", luggage.display()));
+                play.run(options.show)?;
+            }
+            Ok(())
         });
     }
 }
@@ -182,52 +222,75 @@ emulation, from power-on to power-off.
 |---|---|---|
 ";
 
-/// Boots a machine with the cell's hypervisor and toolstack, and plays a scenario in its dom0.
-///
-/// # Errors
-/// When it fails, with what it said.
-fn play(cell: Cell, scenario: Scenario, options: &Options) -> Result<()> {
-    let (hypervisor, toolstack) = cell;
-    let on_oxen = hypervisor == Hypervisor::Oxen;
-    let parts = Parts {
-        hypervisor,
-        toolstack,
-        hv_append: if on_oxen {
-            format!("{DOM0_MEMORY} frame_check")
-        } else {
-            DOM0_MEMORY.into()
-        },
-        ..Parts::default()
-    };
-    let machine = Machine {
-        memory: "3G".into(),
-        direct: true,
-        ..Machine::default()
-    };
-    let count = options.count.unwrap_or(scenario.count());
-    let script = format!(
-        "count={count} mib={}\n{}\n{}\n{DMESG}",
-        options.mib,
-        include_str!("domains/ground.sh"),
-        scenario.script()
-    );
-    let log = format!(
-        "test-domains-{}-{}",
-        scenario.name(),
-        shown(cell).replace(' ', "-")
-    );
-    let outcome = run::headless(
-        &parts,
-        &machine,
-        Some(script.as_bytes()),
-        scenario.timeout(count),
-        &log,
-        |event| match event {
-            Event::Script(line) if options.show => println!("      | {line}"),
+/// A scenario in the dom0 of a machine with a cell's hypervisor and toolstack.
+struct Play {
+    cell: Cell,
+    scenario: Scenario,
+    /// Of the log.
+    name: String,
+    /// Variables of the script.
+    setting: String,
+    /// More disks of the machine, as QEMU's wrapper takes them.
+    disk: Vec<String>,
+    timeout: Duration,
+}
+
+impl Play {
+    fn new(cell: Cell, scenario: Scenario, options: &Options) -> Self {
+        let count = options.count.unwrap_or(scenario.count());
+        Self {
+            cell,
+            scenario,
+            name: format!(
+                "test-domains-{}-{}",
+                scenario.name(),
+                shown(cell).replace(' ', "-")
+            ),
+            setting: format!("count={count} mib={}\n", options.mib),
+            disk: Vec::new(),
+            timeout: scenario.timeout(count),
+        }
+    }
+
+    /// # Errors
+    /// When it fails, with what it said.
+    fn run(&self, show: bool) -> Result<()> {
+        let (hypervisor, toolstack) = self.cell;
+        let on_oxen = hypervisor == Hypervisor::Oxen;
+        let parts = Parts {
+            hypervisor,
+            toolstack,
+            hv_append: if on_oxen {
+                format!("{DOM0_MEMORY} frame_check")
+            } else {
+                DOM0_MEMORY.into()
+            },
+            ..Parts::default()
+        };
+        let machine = Machine {
+            memory: "3G".into(),
+            direct: true,
+            disk: self.disk.clone(),
+            ..Machine::default()
+        };
+        let script = format!(
+            "{}{}\n{}\n{DMESG}",
+            self.setting,
+            include_str!("domains/ground.sh"),
+            self.scenario.script()
+        );
+        let observer = |event: Event<'_>| match event {
+            Event::Script(line) if show => println!("      | {line}"),
             Event::Script(_) | Event::Console(_) => {}
-        },
-    )?;
-    // A step that failed says so; what it said before is in the log.
+        };
+        let script = Some(script.as_bytes());
+        let outcome = run::headless(&parts, &machine, script, self.timeout, &self.name, observer)?;
+        verdict(&outcome, on_oxen)
+    }
+}
+
+/// A step that failed says so; what it said before is in the log.
+fn verdict(outcome: &Outcome, on_oxen: bool) -> Result<()> {
     if let Some(line) = outcome
         .script
         .iter()
@@ -235,7 +298,7 @@ fn play(cell: Cell, scenario: Scenario, options: &Options) -> Result<()> {
     {
         bail!("{line} ({})", paths::shown(&outcome.log));
     }
-    succeeded(&outcome)?;
+    succeeded(outcome)?;
     let consistent = |line: &String| line.contains("frame table: consistent");
     ensure!(
         !on_oxen || outcome.console.iter().any(consistent),
