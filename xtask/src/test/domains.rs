@@ -30,6 +30,9 @@ pub struct Options {
     /// MiB that each guest of `eight` writes to its disk
     #[arg(long, value_name = "MIB", default_value_t = 128)]
     mib: u32,
+    /// Physical CPUs of the machine
+    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
+    smp: u32,
     /// Writes docs/matrix.md from what the matrix found
     #[arg(long)]
     write_docs: bool,
@@ -232,6 +235,7 @@ struct Play {
     setting: String,
     /// More disks of the machine, as QEMU's wrapper takes them.
     disk: Vec<String>,
+    smp: u32,
     timeout: Duration,
 }
 
@@ -248,6 +252,7 @@ impl Play {
             ),
             setting: format!("count={count} mib={}\n", options.mib),
             disk: Vec::new(),
+            smp: options.smp,
             timeout: scenario.timeout(count),
         }
     }
@@ -271,6 +276,7 @@ impl Play {
             memory: "3G".into(),
             direct: true,
             disk: self.disk.clone(),
+            smp: self.smp,
             ..Machine::default()
         };
         let script = format!(
