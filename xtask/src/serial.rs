@@ -51,7 +51,9 @@ pub fn watch(
     log: &Path,
     mut observer: impl FnMut(Event<'_>),
 ) -> Result<Outcome> {
-    qemu.args(["-display", "none", "-serial", "stdio", "-monitor", "none"]);
+    qemu.args(["-display", "none", "-serial", "stdio"]);
+    // To ask a machine that hangs; the path is relative to the machine's scratch folder.
+    qemu.args(["-monitor", "unix:monitor,server=on,wait=off"]);
     let mut file =
         std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let start = Instant::now();
