@@ -49,9 +49,10 @@ pub struct Parts {
     /// Which of Debian's kernels
     #[arg(long, value_enum, default_value = "generic")]
     pub flavour: Flavour,
-    /// Tools with which dom0 creates domains, a disk with a guest's parts at `/guests`
-    #[arg(long, value_enum, default_value = "none")]
-    pub toolstack: Toolstack,
+    /// Tools with which dom0 creates domains, a disk with a guest's parts at `/guests`. Without this,
+    /// an interactive machine of Debian's generic kernel has `ox`, and any other has none
+    #[arg(long, value_enum)]
+    pub toolstack: Option<Toolstack>,
     /// More of dom0's command line
     #[arg(
         long,
@@ -129,7 +130,7 @@ impl Parts {
             (None, Some(initrd)) => (dom0::kernel(self.flavour)?.vmlinuz, Some(initrd)),
             (None, None) => {
                 let kernel = dom0::kernel(self.flavour)?;
-                let initrd = initramfs::build(self.flavour, &kernel, self.toolstack)?;
+                let initrd = initramfs::build(self.flavour, &kernel, self.toolstack())?;
                 (kernel.vmlinuz, Some(initrd))
             }
         };
@@ -141,17 +142,33 @@ impl Parts {
             kernel: std::path::absolute(kernel)?,
             kernel_args: joined(&format!("{console} panic=-1"), &self.append),
             initrd: initrd.map(std::path::absolute).transpose()?,
-            guests: match self.toolstack {
+            guests: match self.toolstack() {
                 Toolstack::None => None,
                 Toolstack::Xl | Toolstack::Ox => Some(guest::disk()?),
             },
         })
     }
 
+    fn toolstack(&self) -> Toolstack {
+        self.toolstack.unwrap_or(Toolstack::None)
+    }
+
+    /// The parts of an interactive machine: what we know can create guests, does.
+    fn interactive(&self) -> Self {
+        let ours = self.kernel.is_none()
+            && self.initrd.is_none()
+            && self.flavour == Flavour::Generic
+            && self.hypervisor != Hypervisor::None;
+        Self {
+            toolstack: self.toolstack.or(ours.then_some(Toolstack::Ox)),
+            ..self.clone()
+        }
+    }
+
     /// Our part of the hypervisor's command line. A dom0 that creates domains leaves them memory.
     fn hv_args(&self) -> String {
         let console = "com1=115200,8n1 console=com1";
-        if self.toolstack == Toolstack::None || self.hv_append.contains("dom0_mem=") {
+        if self.toolstack() == Toolstack::None || self.hv_append.contains("dom0_mem=") {
             console.into()
         } else {
             format!("{console} dom0_mem=768M,max:768M")
@@ -165,7 +182,7 @@ fn joined(ours: &str, more: &str) -> String {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     if !args.headless {
-        let stack = args.parts.stack(None)?;
+        let stack = args.parts.interactive().stack(None)?;
         let scratch = paths::Scratch::new("run")?;
         let command = args.machine.command(&stack, scratch.path())?;
         eprintln!("xtask: starting the machine (Ctrl-A X ends it)");

@@ -31,7 +31,7 @@ fn measure(hypervisor: Hypervisor, toolstack: Toolstack, cpu: &str) -> Result<Fi
     );
     let parts = Parts {
         hypervisor,
-        toolstack,
+        toolstack: Some(toolstack),
         // The scheduler both have. dom0 keeps to CPU 0 and leaves the other to guests.
         hv_append: "dom0_mem=1G,max:1G dom0_max_vcpus=1 dom0_vcpus_pin sched=credit".into(),
         ..Parts::default()

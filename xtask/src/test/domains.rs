@@ -264,7 +264,7 @@ impl Play {
         let on_oxen = hypervisor == Hypervisor::Oxen;
         let parts = Parts {
             hypervisor,
-            toolstack,
+            toolstack: Some(toolstack),
             hv_append: if on_oxen {
                 format!("{DOM0_MEMORY} frame_check")
             } else {
