@@ -1,5 +1,7 @@
 # Sourced by dom0's /init before its shell: what the toolstack can do, shown on one guest, which stays.
 . /lib/guests.sh
+# Messages of the kernel must not cut lines in two.
+dmesg -n 1
 shown() {
     echo "# $*"
     "$@"
@@ -14,3 +16,4 @@ if await guest "$READY" 300; then
     esac
     echo "The guest runs. \`$tool console guest\` is its console (Ctrl-] leaves it), \`$tool\` says what else there is."
 fi
+dmesg -n 7
