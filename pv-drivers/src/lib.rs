@@ -4,8 +4,13 @@
 extern crate alloc;
 
 pub mod block;
+pub mod clock;
+pub mod console;
 pub mod device;
 pub mod event;
 pub mod grant;
 pub mod hypercall;
 pub mod ring;
+#[cfg(target_os = "none")]
+pub mod runtime;
+pub mod xenstore;

@@ -1,7 +1,7 @@
 //! `build`: the hypervisor, compiled and checked for size.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 
@@ -82,6 +82,33 @@ pub fn dom0_load() -> Result<PathBuf> {
 pub fn toolstack() -> Result<[PathBuf; 2]> {
     let folder = linked_statically("dom0-tools")?;
     Ok(["ox", "oxd"].map(|name| folder.join(name)))
+}
+
+/// The example guests: folders of `pv-drivers/guests`.
+pub const EXAMPLE_GUESTS: &[&str] = &["hello"];
+
+/// Compiles the example guests; returns the folder of their kernels.
+///
+/// # Errors
+/// When one does not compile.
+pub fn example_guests() -> Result<PathBuf> {
+    setup::ensure(&[Need::Target])?;
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--quiet", "--release"]);
+    example_packages(&mut cargo);
+    process::run(&mut cargo)?;
+    Ok(paths::cargo_target()
+        .join(setup::BARE_METAL)
+        .join("release"))
+}
+
+/// Names the example guests' packages, and makes Cargo compile them: nobody else wants them.
+pub fn example_packages(cargo: &mut Command) {
+    cargo.args(["--target", setup::BARE_METAL]);
+    for name in EXAMPLE_GUESTS {
+        cargo.args(["--package", &format!("guest-{name}")]);
+        cargo.args(["--features", &format!("guest-{name}/bare-metal")]);
+    }
 }
 
 /// What dom0's programs run on.

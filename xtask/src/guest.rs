@@ -1,5 +1,6 @@
 //! The Linux guest that dom0 creates: Debian's kernel, packed and unpacked, and an initramfs of its
-//! own, on a disk that dom0 mounts at `/guests` and where guests' disks are made.
+//! own, on a disk that dom0 mounts at `/guests` and where guests' disks are made. The example guests
+//! of pv-drivers are there too.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +11,7 @@ use pv_image::KernelFile;
 use crate::cpio::Archive;
 use crate::dom0::{self, Flavour, Kernel};
 use crate::setup::{self, Need};
-use crate::{initramfs, paths, process, test};
+use crate::{build, initramfs, paths, process, test};
 
 /// Serial number of the disk, by which dom0 knows it; also its label.
 pub const SERIAL: &str = "guests";
@@ -35,7 +36,12 @@ pub fn disk() -> Result<PathBuf> {
     let vmlinux = vmlinux(&kernel, &cache)?;
     let initrd = initramfs(&kernel)?;
     let fuzz = std::fs::read(test::guests::kernel("pv-fuzz")?)?;
-    let content = [&initrd[..], &fuzz].concat();
+    let examples = examples()?;
+    let mut content = [&initrd[..], &fuzz].concat();
+    for (name, bytes) in &examples {
+        content.extend_from_slice(name.as_bytes());
+        content.extend_from_slice(bytes);
+    }
     let disk = cache.join("guests.img");
     let stamp = cache.join("guests.stamp");
     let is_made = process::is_fresh(&disk, &vmlinux)
@@ -47,6 +53,9 @@ pub fn disk() -> Result<PathBuf> {
     std::fs::copy(&vmlinux, folder.join("vmlinux"))?;
     std::fs::write(folder.join("initrd.img"), &initrd)?;
     std::fs::write(folder.join("pv-fuzz"), &fuzz)?;
+    for (name, bytes) in &examples {
+        std::fs::write(folder.join(name), bytes)?;
+    }
     let part = scratch.path().join("disk");
     std::fs::File::create(&part)?.set_len(DISK_MIB << 20)?;
     setup::ensure(&[Need::Ext4])?;
@@ -72,6 +81,25 @@ pub fn disk() -> Result<PathBuf> {
     std::fs::rename(&part, &disk).with_context(|| format!("cannot write {}", disk.display()))?;
     std::fs::write(&stamp, &content)?;
     Ok(disk)
+}
+
+/// The example guests' kernels and configurations, by their files' names.
+fn examples() -> Result<Vec<(String, Vec<u8>)>> {
+    let kernels = build::example_guests()?;
+    let mut files = Vec::new();
+    for name in build::EXAMPLE_GUESTS {
+        let config = format!("{name}.cfg");
+        let source = paths::root().join("pv-drivers/guests").join(name);
+        for (file, name) in [
+            (kernels.join(name), (*name).to_owned()),
+            (source.join(&config), config),
+        ] {
+            let bytes =
+                std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            files.push((name, bytes));
+        }
+    }
+    Ok(files)
 }
 
 /// The ELF file in Debian's bzImage: creating a domain from it spares an emulated machine the ten

@@ -31,4 +31,5 @@ pub mod server;
 pub mod transaction;
 pub mod tree;
 pub mod watch;
-pub mod wire;
+
+pub use pv_drivers::xenstore::wire;

@@ -24,6 +24,12 @@ impl Slots {
         self.0.lock().push(slot);
     }
 
+    /// Whether none is free.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
     fn take(&self) -> Option<Slot> {
         self.0.lock().pop()
     }

@@ -174,6 +174,13 @@ pub struct Frame {
     alive: Arc<AtomicU64>,
 }
 
+impl Frame {
+    /// The memory, which outlives this.
+    pub fn raw(&self) -> RawPage {
+        self.page
+    }
+}
+
 impl Drop for Frame {
     fn drop(&mut self) {
         self.alive.fetch_sub(1, Ordering::SeqCst);

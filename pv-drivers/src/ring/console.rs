@@ -106,6 +106,14 @@ impl<P: Page> ConsoleFrontend<P> {
         self.output.put(&self.page, from)
     }
 
+    /// Bytes written that the backend has not taken.
+    ///
+    /// # Errors
+    /// [`Corrupt`]: the backend made the ring's indices impossible.
+    pub fn unread(&self) -> Result<usize, Corrupt> {
+        Ok(XENCONS_OUT_SIZE - self.output.room(&self.page)?)
+    }
+
     /// Takes input; returns how many bytes. If any, notify the backend.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Hypercalls: the bare instruction, and the calls that need a struct around them.
 
-use core::arch::asm;
+use core::arch::global_asm;
+use pv_drivers::hypercall::raw;
 use xen_abi::xen::{
     HYPERVISOR_MMU_UPDATE, HYPERVISOR_MMUEXT_OP, HYPERVISOR_UPDATE_VA_MAPPING, MmuUpdate, MmuextOp,
 };
@@ -10,29 +11,40 @@ pub fn address_of<T: ?Sized>(value: &mut T) -> u64 {
     &raw mut *value as *mut () as u64
 }
 
-/// Issues a hypercall with the `syscall` instruction.
+/// Issues a hypercall.
 ///
 /// Pointers among the arguments must be to buffers of the caller's own, to [`crate::memory::Page`]s
 /// or to nothing of this kernel.
 pub fn call(number: u64, arguments: [u64; 5]) -> i64 {
-    let result;
-    let [rdi, rsi, rdx, r10, r8] = arguments;
-    // SAFETY: the hypervisor preserves the other registers; it writes only what the arguments
-    // name, for which the caller answers as documented.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number => result,
-            inlateout("rdi") rdi => _,
-            inlateout("rsi") rsi => _,
-            inlateout("rdx") rdx => _,
-            inlateout("r10") r10 => _,
-            inlateout("r8") r8 => _,
-            out("rcx") _,
-            out("r11") _,
-        );
-    }
-    result
+    // SAFETY: the caller answers for what the arguments name, as documented.
+    unsafe { raw(number, arguments) }
+}
+
+// The page of hypercall stubs, which the loader fills: this package's kernels ask for one.
+// Note: Xen `include/public/elfnote.h`, type 2.
+global_asm!(
+    r#"
+    .section .note.Xen, "a", @note
+    .align 4
+    .long 4, 8, 2
+    .asciz "Xen"
+    .quad hypercall_page
+
+    .section .text.hypercall_page, "ax", @progbits
+    .balign 4096
+    .globl hypercall_page
+hypercall_page:
+    .fill 4096, 1, 0xcc
+    "#
+);
+
+unsafe extern "Rust" {
+    static hypercall_page: [u8; 4096];
+}
+
+/// Address of the hypercall page.
+pub fn hypercall_page_va() -> u64 {
+    &raw const hypercall_page as u64
 }
 
 /// Issues a hypercall with a command and a pointer to its struct.

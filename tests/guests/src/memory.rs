@@ -1,42 +1,16 @@
-//! Pages, frame numbers and page-table entries.
+//! Pages for tests to spoil, and the tables that map them.
 
 use crate::boot::{VIRT_BASE, start_info};
 use crate::hypercall::update_va_mapping;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use xen_abi::arch_x86::MACH2PHYS_VIRT_START;
+use pv_drivers::runtime::mmu;
 use xen_abi::xen::UVMF_INVLPG;
 
-/// Present bit of a page-table entry.
-pub const PRESENT: u64 = 1;
-/// Writable bit.
-pub const WRITABLE: u64 = 1 << 1;
-/// User bit.
-pub const USER: u64 = 1 << 2;
-/// Write-through bit.
-pub const WRITE_THROUGH: u64 = 1 << 3;
-/// Cache-disable bit.
-pub const CACHE_DISABLE: u64 = 1 << 4;
-/// Accessed bit.
-pub const ACCESSED: u64 = 1 << 5;
-/// Dirty bit.
-pub const DIRTY: u64 = 1 << 6;
-/// Large page bit (levels 2 and 3), PAT bit (level 1).
-pub const LARGE: u64 = 1 << 7;
-/// Global bit.
-pub const GLOBAL: u64 = 1 << 8;
-/// First bit left to software.
-pub const AVAILABLE: u64 = 1 << 9;
-/// No-execute bit.
-pub const NO_EXECUTE: u64 = 1 << 63;
-/// What this kernel's tables have in their entries.
-pub const TABLE: u64 = PRESENT | WRITABLE | USER | ACCESSED | DIRTY;
-/// What this kernel's writable pages have in their entries.
-pub const DATA: u64 = TABLE;
-/// What read-only pages have in their entries.
-pub const READ_ONLY: u64 = PRESENT | USER | ACCESSED;
-/// The frame number's bits in an entry.
-pub const FRAME_MASK: u64 = 0x000f_ffff_ffff_f000;
+pub use mmu::{
+    ACCESSED, AVAILABLE, CACHE_DISABLE, DATA, DIRTY, FRAME_MASK, GLOBAL, LARGE, NO_EXECUTE,
+    PRESENT, READ_ONLY, TABLE, USER, WRITABLE, WRITE_THROUGH, m2p, p2m, set_p2m,
+};
 
 /// Pages tests may take.
 const POOL_PAGES: usize = 1024;
@@ -135,38 +109,6 @@ impl Page {
     }
 }
 
-/// Machine frame of a pseudo-physical frame.
-pub fn p2m(pfn: u64) -> u64 {
-    assert!(pfn < start_info().nr_pages);
-    // SAFETY: the loader put a list of `nr_pages` frames there.
-    unsafe {
-        (start_info().mfn_list as *const u64)
-            .add(pfn as usize)
-            .read_volatile()
-    }
-}
-
-/// Records a new machine frame of a pseudo-physical frame.
-pub fn set_p2m(pfn: u64, mfn: u64) {
-    assert!(pfn < start_info().nr_pages);
-    // SAFETY: as for `p2m`; the list is writable.
-    unsafe {
-        (start_info().mfn_list as *mut u64)
-            .add(pfn as usize)
-            .write_volatile(mfn);
-    }
-}
-
-/// Pseudo-physical frame of a machine frame of RAM.
-pub fn m2p(mfn: u64) -> u64 {
-    // SAFETY: the hypervisor maps its table there, readable.
-    unsafe {
-        (MACH2PHYS_VIRT_START as *const u64)
-            .add(mfn as usize)
-            .read_volatile()
-    }
-}
-
 /// The boot page tables' root.
 pub fn l4() -> Page {
     Page {
@@ -179,14 +121,11 @@ pub fn l4() -> Page {
 /// # Panics
 /// If there is no such table.
 pub fn table_of(va: u64, level: u32) -> (Page, usize) {
-    let index = |level: u32| (va >> (12 + 9 * (level - 1)) & 511) as usize;
-    let mut table = l4();
-    for above in (level + 1..=4).rev() {
-        let entry = table.read(index(above));
-        assert!(entry & PRESENT != 0);
-        table = Page::of_mfn((entry & FRAME_MASK) >> 12);
-    }
-    (table, index(level))
+    let found = mmu::table_of(va, level);
+    let Some((va, index)) = found else {
+        panic!("no table of level {level} for {va:#x}");
+    };
+    (Page { va }, index)
 }
 
 /// Machine address and value of the entry of `level` that translates an address.

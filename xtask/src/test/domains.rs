@@ -56,6 +56,8 @@ enum Scenario {
     Cross,
     /// A million random hypercalls, rings and page tables full of nonsense
     Fuzz,
+    /// The example guests of pv-drivers, by `xl` on Xen and by `ox` on Oxen
+    RustGuests,
 }
 
 impl Scenario {
@@ -67,6 +69,7 @@ impl Scenario {
             Self::Save => "save",
             Self::Cross => "cross",
             Self::Fuzz => "fuzz",
+            Self::RustGuests => "rust-guests",
         }
     }
 
@@ -78,13 +81,14 @@ impl Scenario {
             Self::Save => include_str!("domains/save.sh"),
             Self::Cross => include_str!("domains/cross.sh"),
             Self::Fuzz => include_str!("domains/fuzz.sh"),
+            Self::RustGuests => include_str!("domains/rust-guests.sh"),
         }
     }
 
     /// Rounds or guests, when none are asked for.
     fn count(self) -> u32 {
         match self {
-            Self::Matrix | Self::Cross => 1,
+            Self::Matrix | Self::Cross | Self::RustGuests => 1,
             Self::Eight => 8,
             Self::Churn => 200,
             Self::Save => 50,
@@ -120,6 +124,12 @@ const MOVES: [(Cell, Cell); 4] = [
 /// MiB for a guest's disk and its saved state.
 const LUGGAGE_MIB: u64 = 512;
 
+/// The cells that example guests run in.
+const OWN_CELLS: [Cell; 2] = [
+    (Hypervisor::Xen, Toolstack::Xl),
+    (Hypervisor::Oxen, Toolstack::Ox),
+];
+
 /// dom0's memory. The machine has three times as much.
 const DOM0_MEMORY: &str = "dom0_mem=1G,max:1G";
 
@@ -127,6 +137,13 @@ pub fn run(report: &mut Report, on: Option<Hypervisor>, options: &Options) {
     match options.scenario {
         Scenario::Matrix => matrix(report, on, options),
         Scenario::Cross => cross(report, options),
+        Scenario::RustGuests => {
+            for cell in asked(&OWN_CELLS, on, options) {
+                let name = format!("example guests: {}", shown(cell));
+                let play = Play::new(cell, Scenario::RustGuests, options);
+                report.test(&name, || play.run(options.show));
+            }
+        }
         scenario => {
             let cell = (
                 on.unwrap_or_default(),
@@ -139,12 +156,17 @@ pub fn run(report: &mut Report, on: Option<Hypervisor>, options: &Options) {
     }
 }
 
-fn matrix(report: &mut Report, on: Option<Hypervisor>, options: &Options) {
-    let asked = |cell: &Cell| {
+/// Of these cells those that the options leave.
+fn asked(cells: &[Cell], on: Option<Hypervisor>, options: &Options) -> Vec<Cell> {
+    let asked = |cell: &&Cell| {
         on.is_none_or(|on| on == cell.0) && options.toolstack.is_none_or(|tools| tools == cell.1)
     };
+    cells.iter().filter(asked).copied().collect()
+}
+
+fn matrix(report: &mut Report, on: Option<Hypervisor>, options: &Options) {
     let mut verdicts = Vec::new();
-    for cell in CELLS.into_iter().filter(asked) {
+    for cell in asked(&CELLS, on, options) {
         let mut verdict = None;
         report.test(&format!("a guest by {}", shown(cell)), || {
             let start = Instant::now();

@@ -1,7 +1,7 @@
 //! What can be said of the code without running it.
 
 use super::report::Report;
-use crate::{process, setup};
+use crate::{build, process, setup};
 
 /// Packages that are also (or only) compiled for bare metal.
 pub const BARE_PACKAGES: &[&str] = &["oxen-boot", "hv-core", "xen-abi", "pv-image", "pv-drivers"];
@@ -31,6 +31,10 @@ pub fn run(report: &mut Report) {
             .args(["--package", GUESTS])
             .args(DENY),
     );
+    let mut examples = process::cargo();
+    examples.args(["clippy", "--quiet"]);
+    build::example_packages(&mut examples);
+    report.command("clippy, example guests", examples.args(DENY));
     report.command(
         "rustdoc",
         process::cargo()

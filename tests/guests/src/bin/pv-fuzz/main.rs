@@ -24,8 +24,7 @@ mod kernel {
     use crate::arena::Arena;
     use crate::random::Random;
     use crate::{calls, rings, tables};
-    use test_guests::{boot, println, shared, trap};
-    use xen_abi::sched::SHUTDOWN_POWEROFF;
+    use test_guests::{boot, power, println, shared, trap};
 
     /// Steps between two lines on the console.
     const REPORT: u64 = 500;
@@ -52,7 +51,6 @@ mod kernel {
         })
     }
 
-    #[unsafe(no_mangle)]
     fn kernel_main() -> ! {
         let has = |mode: &[u8]| boot::cmd_line().split(|&b| b == b' ').any(|w| w == mode);
         let count = number(b"count=").unwrap_or(100_000);
@@ -80,7 +78,7 @@ mod kernel {
                     println!(
                         "FUZZ done {mode} seed {seed} steps {n} accepted {accepted} trapped {trapped}"
                     );
-                    boot::shutdown(SHUTDOWN_POWEROFF);
+                    power::off();
                 }
             }
             accepted += u64::from(done == Step::Accepted);
@@ -91,8 +89,9 @@ mod kernel {
         println!(
             "FUZZ done {mode} seed {seed} steps {count} accepted {accepted} trapped {trapped}"
         );
-        boot::shutdown(SHUTDOWN_POWEROFF)
+        power::off()
     }
+    test_guests::entry!(raw kernel_main);
 }
 
 #[cfg(not(target_os = "none"))]

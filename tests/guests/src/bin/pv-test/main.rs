@@ -15,10 +15,12 @@ mod cases;
 mod test;
 
 #[cfg(target_os = "none")]
-#[unsafe(no_mangle)]
 fn kernel_main() -> ! {
     test::run(cases::ALL)
 }
+
+#[cfg(target_os = "none")]
+test_guests::entry!(raw kernel_main);
 
 #[cfg(not(target_os = "none"))]
 fn main() {

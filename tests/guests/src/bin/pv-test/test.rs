@@ -2,8 +2,7 @@
 
 use core::fmt::LowerHex;
 use core::panic::Location;
-use test_guests::{boot, println, shared, trap};
-use xen_abi::sched::SHUTDOWN_POWEROFF;
+use test_guests::{boot, power, println, shared, trap};
 
 /// A question to the hypervisor.
 pub struct Case {
@@ -120,5 +119,5 @@ pub fn run(cases: &[Case]) -> ! {
         }
     }
     println!("DONE {passed} passed, {failed} failed");
-    boot::shutdown(SHUTDOWN_POWEROFF)
+    power::off()
 }

@@ -2,7 +2,7 @@
 
 use crate::test::Test;
 use core::arch::asm;
-use test_guests::boot::hypercall_page_va;
+use test_guests::hypercall::hypercall_page_va;
 use test_guests::hypercall::{address_of, call, call_with, update_va_mapping};
 use test_guests::memory::{Page, READ_ONLY};
 use xen_abi::arch_x86::HYPERVISOR_VIRT_START;

@@ -1,6 +1,7 @@
 //! Messages out of a stream of bytes.
 
-use std::fmt;
+use alloc::vec::Vec;
+use core::fmt;
 
 use xen_abi::io::XsdSockmsg;
 use zerocopy::FromBytes;
@@ -17,7 +18,7 @@ impl fmt::Display for TooLong {
     }
 }
 
-impl std::error::Error for TooLong {}
+impl core::error::Error for TooLong {}
 
 /// Bytes that are not yet a whole message.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,6 @@
 //! Errors, which travel by name.
 
-use std::fmt;
+use core::fmt;
 
 macro_rules! errors {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -19,6 +19,13 @@ macro_rules! errors {
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+
+            /// In words.
+            const fn text(self) -> &'static str {
+                match self {
                     $(Self::$name => $text,)*
                 }
             }
@@ -27,7 +34,7 @@ macro_rules! errors {
             #[must_use]
             pub const fn number(self) -> i32 {
                 match self {
-                    $(Self::$name => libc::$name,)*
+                    $(Self::$name => xen_abi::errno::$name as i32,)*
                 }
             }
         }
@@ -36,37 +43,37 @@ macro_rules! errors {
 
 errors! {
     /// Malformed.
-    EINVAL = "EINVAL",
+    EINVAL = "Invalid argument",
     /// Not permitted to this caller.
-    EACCES = "EACCES",
+    EACCES = "Permission denied",
     /// Is there already.
-    EEXIST = "EEXIST",
+    EEXIST = "File exists",
     /// Unused.
-    EISDIR = "EISDIR",
+    EISDIR = "Is a directory",
     /// No such node, transaction, watch or domain.
-    ENOENT = "ENOENT",
+    ENOENT = "No such file or directory",
     /// No memory.
-    ENOMEM = "ENOMEM",
+    ENOMEM = "Cannot allocate memory",
     /// A quota is used up.
-    ENOSPC = "ENOSPC",
+    ENOSPC = "No space left on device",
     /// The server failed.
-    EIO = "EIO",
+    EIO = "Input/output error",
     /// Unused.
-    ENOTEMPTY = "ENOTEMPTY",
+    ENOTEMPTY = "Directory not empty",
     /// No such request.
-    ENOSYS = "ENOSYS",
+    ENOSYS = "Function not implemented",
     /// The connection may only read.
-    EROFS = "EROFS",
+    EROFS = "Read-only file system",
     /// A transaction inside a transaction.
-    EBUSY = "EBUSY",
+    EBUSY = "Device or resource busy",
     /// Somebody else changed what the transaction used: try again.
-    EAGAIN = "EAGAIN",
+    EAGAIN = "Resource temporarily unavailable",
     /// Unused.
-    EISCONN = "EISCONN",
+    EISCONN = "Transport endpoint is already connected",
     /// Too long, or too many watches.
-    E2BIG = "E2BIG",
+    E2BIG = "Argument list too long",
     /// Only the owner, or only dom0, may.
-    EPERM = "EPERM",
+    EPERM = "Operation not permitted",
 }
 
 impl Errno {
@@ -79,13 +86,11 @@ impl Errno {
 
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = std::io::Error::from_raw_os_error(self.number()).to_string();
-        let text = text.split(" (os error").next().unwrap_or_default();
-        write!(f, "{text} ({})", self.name())
+        write!(f, "{} ({})", self.text(), self.name())
     }
 }
 
-impl std::error::Error for Errno {}
+impl core::error::Error for Errno {}
 
 #[cfg(test)]
 mod tests {

@@ -2,10 +2,10 @@
 
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
-use xen_abi::sched::{SCHEDOP_SHUTDOWN, SHUTDOWN_CRASH, SchedShutdown};
-use xen_abi::xen::{HYPERVISOR_SCHED_OP, StartInfo};
 
-use crate::hypercall::call;
+use xen_abi::xen::{SIF_INITDOMAIN, StartInfo};
+
+use super::vcpu::STACK_SIZE;
 
 /// Virtual address of PFN 0.
 pub const VIRT_BASE: u64 = 0xffff_ffff_8000_0000;
@@ -25,25 +25,18 @@ global_asm!(
 
     .section .note.Xen, "a", @note
     xen_note 1, .quad pv_start
-    xen_note 2, .quad hypercall_page
     xen_note 3, .quad {virt_base}
     xen_note 4, .quad 0
     xen_note 5, .asciz "xen-3.0"
-    xen_note 6, .asciz "test"
+    xen_note 6, .asciz "pv-drivers"
     xen_note 8, .asciz "generic"
     xen_note 10, .asciz "!writable_page_tables|pae_pgdir_above_4gb"
     xen_note 16, .long 1
     xen_note 17, .long 0x801
 
-    .section .text.hypercall_page, "ax", @progbits
-    .balign 4096
-    .globl hypercall_page
-hypercall_page:
-    .fill 4096, 1, 0xcc
-
     .section .bss.stack, "aw", @nobits
-    .balign 16
-    .fill 65536, 1, 0
+    .balign {stack}
+    .fill {stack}, 1, 0
 stack_end:
 
     .text
@@ -58,6 +51,7 @@ pv_start:
     ud2
     "#,
     virt_base = const VIRT_BASE,
+    stack = const STACK_SIZE,
     start_info = sym START_INFO,
     first_rsp = sym FIRST_RSP,
     enter = sym enter,
@@ -67,15 +61,13 @@ static START_INFO: AtomicU64 = AtomicU64::new(0);
 static FIRST_RSP: AtomicU64 = AtomicU64::new(0);
 
 unsafe extern "Rust" {
-    /// The kernel proper; each binary defines it.
-    fn kernel_main() -> !;
-    /// Page of hypercall stubs, filled by the loader.
-    static hypercall_page: [u8; 4096];
+    /// The guest proper; `entry!` defines it.
+    fn pv_guest_main() -> !;
 }
 
 extern "C" fn enter() -> ! {
-    // SAFETY: every binary of this package defines `kernel_main` with this signature.
-    unsafe { kernel_main() }
+    // SAFETY: `entry!` defines it with this signature.
+    unsafe { pv_guest_main() }
 }
 
 /// The start info page.
@@ -94,29 +86,21 @@ pub fn first_rsp() -> u64 {
     FIRST_RSP.load(Ordering::Relaxed)
 }
 
-/// Address of the hypercall page.
-pub fn hypercall_page_va() -> u64 {
-    &raw const hypercall_page as u64
-}
-
 /// The command line, up to its NUL.
 pub fn cmd_line() -> &'static [u8] {
     let line = &start_info().cmd_line;
     line.split(|&b| b == 0).next().unwrap_or(line)
 }
 
-/// Stops the domain; `reason` is a `SHUTDOWN_*`.
-pub fn shutdown(reason: u32) -> ! {
-    let argument = SchedShutdown { reason };
-    let pointer = &raw const argument as u64;
-    loop {
-        let number = u64::from(SCHEDOP_SHUTDOWN);
-        call(HYPERVISOR_SCHED_OP, [number, pointer, 0, 0, 0]);
-    }
+/// The value behind `name=` among the command line's words.
+pub fn option(name: &str) -> Option<&'static str> {
+    let words = cmd_line().split(|&byte| byte == b' ');
+    let value = |word: &'static [u8]| word.strip_prefix(name.as_bytes())?.strip_prefix(b"=");
+    core::str::from_utf8(words.filter_map(value).next()?).ok()
 }
 
-#[panic_handler]
-fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    crate::println!("FAIL panic: {info}");
-    shutdown(SHUTDOWN_CRASH)
+/// Whether this is the domain that the hypervisor itself started, and that has its emergency
+/// console.
+pub fn is_initial_domain() -> bool {
+    start_info().flags & SIF_INITDOMAIN != 0
 }

@@ -2,20 +2,22 @@
 //!
 //! [`attempt`] runs code that may fault and reports the exception instead of returning to it.
 //! Everything that arrives goes to the hook first ([`set_hook`]). Events that it leaves are
-//! dropped; an exception outside an attempt ends the domain.
+//! dropped; an exception outside an attempt ends the domain. All that is vCPU 0's: an exception on
+//! another vCPU ends the domain.
 
-use crate::boot::shutdown;
-use crate::hypercall::{address_of, call, call_with};
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
 use xen_abi::arch_x86::{FLAT_KERNEL_CS, TI_IF, TrapInfo};
 use xen_abi::callback::{
     CALLBACKF_MASK_EVENTS, CALLBACKOP_REGISTER, CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE,
     CALLBACKTYPE_SYSCALL, CallbackRegister,
 };
-use xen_abi::sched::SHUTDOWN_CRASH;
 use xen_abi::xen::{HYPERVISOR_CALLBACK_OP, HYPERVISOR_SET_TRAP_TABLE};
+
+use super::power;
+use crate::hypercall::raw;
 
 /// `Frame::vector` of an event upcall.
 pub const EVENT: u64 = 256;
@@ -83,6 +85,28 @@ trap_stubs:
     stub %i
     .set i, i + 1
     .endr
+
+    .macro stub_elsewhere number
+    .balign 16
+    push rsp
+    push \number
+    jmp trap_elsewhere
+    .endm
+
+    .balign 16
+trap_stubs_elsewhere:
+    .set i, 0
+    .rept 32
+    stub_elsewhere %i
+    .set i, i + 1
+    .endr
+
+trap_elsewhere:
+    pop rsi
+    pop rdi
+    and rsp, -16
+    call {handle_elsewhere}
+    ud2
 
     .macro callback name, number
     .globl \name
@@ -181,11 +205,13 @@ attempt_trapped:
     ret
     "#,
     handle = sym handle,
+    handle_elsewhere = sym handle_elsewhere,
     attempt_rsp = sym ATTEMPT_RSP,
 );
 
 unsafe extern "C" {
     static trap_stubs: [[u8; 16]; 32];
+    static trap_stubs_elsewhere: [[u8; 16]; 32];
     fn trap_stub_int80();
     fn event_entry();
     fn syscall_entry();
@@ -240,7 +266,7 @@ extern "C" fn handle(frame: &mut Frame) {
     }
     if frame.vector == EVENT {
         // Nobody waits for it.
-        crate::shared::take_upcall();
+        super::shared::take_upcall(0);
         return;
     }
     let rsp = ATTEMPT_RSP.load(Ordering::Relaxed);
@@ -256,7 +282,16 @@ extern "C" fn handle(frame: &mut Frame) {
         return;
     }
     crate::println!("FAIL trap: {frame:x?}");
-    shutdown(SHUTDOWN_CRASH);
+    power::crash()
+}
+
+/// An exception on a vCPU other than 0: what the hypervisor pushed, from rcx on, and the vector.
+extern "C" fn handle_elsewhere(pushed: *const [u64; 4], vector: u64) -> ! {
+    // SAFETY: rcx, r11, rip or an error code, and so on; the hypervisor has just pushed them.
+    let pushed = unsafe { pushed.read() };
+    let vcpu = super::vcpu::current();
+    crate::println!("FAIL trap: vector {vector} on vCPU {vcpu}: {pushed:x?}");
+    power::crash()
 }
 
 /// Sets or removes the hook.
@@ -292,6 +327,14 @@ pub fn stub(vector: u8) -> u64 {
     &raw const trap_stubs as u64 + u64::from(vector) * 16
 }
 
+/// The trap table and the callbacks of vCPUs other than 0: event, failsafe, system call.
+pub(super) fn elsewhere() -> ([TrapInfo; 32], [u64; 3]) {
+    let first = &raw const trap_stubs_elsewhere as u64;
+    let table = core::array::from_fn(|n| trap_info(n as u8, TI_IF, first + n as u64 * 16));
+    let entries = [event_entry, failsafe_entry, syscall_entry];
+    (table, entries.map(|entry| entry as *const () as u64))
+}
+
 /// A trap table entry for this kernel's handlers.
 pub fn trap_info(vector: u8, flags: u8, address: u64) -> TrapInfo {
     TrapInfo {
@@ -311,7 +354,10 @@ pub fn register_callback(kind: u16, flags: u16, address: u64) -> i64 {
         _pad: 0,
         address,
     };
-    call_with(HYPERVISOR_CALLBACK_OP, CALLBACKOP_REGISTER, &mut callback)
+    let pointer = &raw mut callback as u64;
+    let command = u64::from(CALLBACKOP_REGISTER);
+    // SAFETY: reads the struct; the entry points are those of this file, or the caller's own.
+    unsafe { raw(HYPERVISOR_CALLBACK_OP, [command, pointer, 0, 0, 0]) }
 }
 
 /// Installs all handlers.
@@ -327,8 +373,10 @@ pub fn init() {
         *entry = trap_info(vector, TI_IF | dpl, stub(vector));
     }
     table[32] = trap_info(0x80, 3, int80);
-    let pointer = address_of(&mut table);
-    assert_eq!(call(HYPERVISOR_SET_TRAP_TABLE, [pointer, 0, 0, 0, 0]), 0);
+    let pointer = &raw mut table as u64;
+    // SAFETY: reads the table, whose entries are this file's.
+    let refused = unsafe { raw(HYPERVISOR_SET_TRAP_TABLE, [pointer, 0, 0, 0, 0]) };
+    assert_eq!(refused, 0);
     let callbacks: [(u16, unsafe extern "C" fn()); 3] = [
         (CALLBACKTYPE_EVENT, event_entry),
         (CALLBACKTYPE_FAILSAFE, failsafe_entry),

@@ -5,6 +5,8 @@
 mod assembler;
 mod errno;
 
+use alloc::vec::Vec;
+
 use xen_abi::io::XsdSockmsg;
 use zerocopy::IntoBytes;
 
@@ -104,14 +106,14 @@ pub fn one(body: &[u8]) -> Option<&str> {
     if last != 0 || string.contains(&0) {
         return None;
     }
-    std::str::from_utf8(string).ok()
+    core::str::from_utf8(string).ok()
 }
 
 /// The first string of a body, and what follows its zero.
 #[must_use]
 pub fn first(body: &[u8]) -> Option<(&str, &[u8])> {
     let at = body.iter().position(|&b| b == 0)?;
-    let string = std::str::from_utf8(&body[..at]).ok()?;
+    let string = core::str::from_utf8(&body[..at]).ok()?;
     Some((string, &body[at + 1..]))
 }
 
