@@ -10,6 +10,7 @@ pub mod device;
 pub mod event;
 pub mod grant;
 pub mod hypercall;
+pub mod net;
 pub mod ring;
 #[cfg(target_os = "none")]
 pub mod runtime;

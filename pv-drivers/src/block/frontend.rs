@@ -9,8 +9,8 @@ use core::time::Duration;
 
 use super::queue::{Completion, Operation, Queue, Rejected, Tag};
 use super::{Buffer, Error, Geometry, SECTOR, geometry};
-use crate::device::handshake::{Action, Phase};
-use crate::device::xenbus::{Fault, Half, Side, State};
+use crate::device::handshake::{Action, Link, Phase};
+use crate::device::xenbus::{Fault, State};
 use crate::device::{Platform, Refused};
 
 /// How a disk is to be used.
@@ -39,11 +39,8 @@ impl Default for Options {
 
 /// A disk.
 pub struct Disk<P: Platform> {
-    half: Half<P>,
+    link: Link<P>,
     pub(super) options: Options,
-    phase: Phase,
-    /// The backend's state is still to be looked at.
-    stirred: bool,
     /// Counts connections: what belongs to an earlier one is of no use now.
     epoch: u32,
     pub(super) queues: Vec<Queue<P>>,
@@ -55,8 +52,7 @@ pub struct Disk<P: Platform> {
 
 impl<P: Platform> fmt::Debug for Disk<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { half, phase, .. } = self;
-        write!(f, "Disk({half:?}, {phase:?}, {:?})", self.queues)
+        write!(f, "Disk({:?}, {:?})", self.link, self.queues)
     }
 }
 
@@ -67,13 +63,9 @@ impl<P: Platform> Disk<P> {
     /// # Errors
     /// [`Error::Nodes`]: there is no such device.
     pub fn open(platform: P, home: &str, options: Options) -> Result<Self, Error> {
-        let half = Half::open(platform, Side::Frontend, home)?;
-        half.switch(State::Initialising)?;
         Ok(Self {
-            half,
+            link: Link::open(platform, home)?,
             options,
-            phase: Phase::Waiting,
-            stirred: true,
             epoch: 0,
             queues: Vec::new(),
             geometry: None,
@@ -84,7 +76,7 @@ impl<P: Platform> Disk<P> {
 
     /// The surroundings.
     pub const fn platform(&self) -> &P {
-        self.half.platform()
+        self.link.half().platform()
     }
 
     /// What the disk is like, while it is connected.
@@ -113,13 +105,7 @@ impl<P: Platform> Disk<P> {
     /// Those of the connection. It is then closed, and everything under way is completed with an
     /// error; only where the store gave no answer it goes on at the next call.
     pub fn poll(&mut self) -> Result<(), Error> {
-        if self.half.stirred() {
-            self.stirred = true;
-        }
-        if self.stirred {
-            self.follow()?;
-            self.stirred = false;
-        }
+        self.follow()?;
         for queue in &mut self.queues {
             if let Err(error) = queue.reap(&mut self.done) {
                 return Err(self.fail(error));
@@ -132,15 +118,13 @@ impl<P: Platform> Disk<P> {
     fn follow(&mut self) -> Result<(), Error> {
         // Each step goes on towards an end; more of them than there are phases is no progress.
         for _ in 0..5 {
-            let state = self.half.state()?;
-            let done = match self.phase.action(state) {
-                Action::Nothing => return Ok(()),
+            let done = match self.link.due()? {
+                Action::Nothing | Action::Begin => return Ok(()),
                 Action::Publish => self.publish(),
                 Action::Finish => self.finish(),
                 Action::Refresh => return self.refresh(),
                 Action::Close => return Err(self.fail(Error::Disconnected)),
-                Action::Leave => self.leave().map_err(Error::from),
-                Action::Begin => self.begin().map_err(Error::from),
+                Action::Leave => self.reconnect(),
             };
             match done {
                 Ok(()) => {}
@@ -163,14 +147,14 @@ impl<P: Platform> Disk<P> {
         let count = self
             .options
             .queues
-            .min(geometry::most_queues(&self.half)?)
+            .min(geometry::most_queues(self.link.half())?)
             .max(1);
         self.epoch = self.epoch.wrapping_add(1);
         self.queues.clear();
         for number in 0..count {
             let made = Queue::new(
-                self.half.platform(),
-                self.half.peer(),
+                self.link.half().platform(),
+                self.link.half().peer(),
                 number,
                 self.epoch,
                 self.options.keep_pages,
@@ -183,22 +167,21 @@ impl<P: Platform> Disk<P> {
             }
         }
         self.publish_addresses()?;
-        self.half.put("protocol", "x86_64-abi")?;
-        self.half.put("feature-persistent", 1)?;
-        self.half.switch(State::Initialised)?;
-        self.phase = Phase::Published;
-        Ok(())
+        self.link.half().put("protocol", "x86_64-abi")?;
+        self.link.half().put("feature-persistent", 1)?;
+        Ok(self.link.published(State::Initialised)?)
     }
 
     /// One ring's nodes stand at the top, several rings' each in a folder.
     fn publish_addresses(&self) -> Result<(), Refused> {
+        let half = self.link.half();
         let several = self.queues.len() > 1;
         if several {
-            self.half.remove("ring-ref")?;
-            self.half.remove("event-channel")?;
-            self.half.put("multi-queue-num-queues", self.queues.len())?;
+            half.remove("ring-ref")?;
+            half.remove("event-channel")?;
+            half.put("multi-queue-num-queues", self.queues.len())?;
         } else {
-            self.half.remove("multi-queue-num-queues")?;
+            half.remove("multi-queue-num-queues")?;
         }
         for (n, queue) in self.queues.iter().enumerate() {
             let folder = if several {
@@ -207,23 +190,21 @@ impl<P: Platform> Disk<P> {
                 String::new()
             };
             let (grant, port) = queue.address();
-            self.half.put(&format!("{folder}ring-ref"), grant)?;
-            self.half.put(&format!("{folder}event-channel"), port)?;
+            half.put(&format!("{folder}ring-ref"), grant)?;
+            half.put(&format!("{folder}event-channel"), port)?;
         }
         Ok(())
     }
 
     /// The backend has connected.
     fn finish(&mut self) -> Result<(), Error> {
-        self.geometry = Some(Geometry::read(&self.half, self.options.segments)?);
-        self.half.switch(State::Connected)?;
-        self.phase = Phase::Connected;
-        Ok(())
+        self.geometry = Some(Geometry::read(self.link.half(), self.options.segments)?);
+        Ok(self.link.connected()?)
     }
 
     /// The backend says again that it is connected: its disk may have another length.
     fn refresh(&mut self) -> Result<(), Error> {
-        match Geometry::read(&self.half, self.options.segments) {
+        match Geometry::read(self.link.half(), self.options.segments) {
             Ok(geometry) => {
                 self.geometry = Some(geometry);
                 Ok(())
@@ -234,10 +215,8 @@ impl<P: Platform> Disk<P> {
 
     /// Ends the connection for a reason, which it returns.
     fn fail(&mut self, error: Error) -> Error {
-        self.phase = Phase::Closed;
         self.drop_rings(error);
-        // The store may be the reason; there is nobody else to tell.
-        let _ = self.half.switch(State::Closed);
+        self.link.closed();
         error
     }
 
@@ -248,20 +227,6 @@ impl<P: Platform> Disk<P> {
         }
     }
 
-    /// Ends the connection, so that the backend lets go of the rings.
-    fn leave(&mut self) -> Result<(), Refused> {
-        self.drop_rings(Error::Disconnected);
-        self.phase = Phase::Leaving;
-        self.stirred = true;
-        self.half.switch(State::Closed)
-    }
-
-    fn begin(&mut self) -> Result<(), Refused> {
-        self.half.switch(State::Initialising)?;
-        self.phase = Phase::Waiting;
-        Ok(())
-    }
-
     /// Connects anew: after an error, or to a backend that was started anew. Everything under way
     /// is completed with [`Error::Disconnected`]; go on with [`poll`](Self::poll) or
     /// [`connect`](Self::connect).
@@ -269,7 +234,8 @@ impl<P: Platform> Disk<P> {
     /// # Errors
     /// [`Error::Nodes`]: the store.
     pub fn reconnect(&mut self) -> Result<(), Error> {
-        Ok(self.leave()?)
+        self.drop_rings(Error::Disconnected);
+        Ok(self.link.leave()?)
     }
 
     /// As [`reconnect`](Self::reconnect), after the guest was saved and restored, maybe on another
@@ -280,11 +246,10 @@ impl<P: Platform> Disk<P> {
     pub fn resume(self) -> Result<Self, Error> {
         let mut this = self;
         this.drop_rings(Error::Disconnected);
-        let home = String::from(this.half.home());
-        this.half = Half::open(this.half.into_platform(), Side::Frontend, &home)?;
-        this.begin()?;
-        this.stirred = true;
-        Ok(this)
+        Ok(Self {
+            link: this.link.reopen()?,
+            ..this
+        })
     }
 
     /// Ends the connection for good.
@@ -293,7 +258,7 @@ impl<P: Platform> Disk<P> {
     }
 
     pub(super) fn connected(&self) -> Result<Geometry, Error> {
-        match self.phase {
+        match self.link.phase() {
             Phase::Connected => self.geometry.ok_or(Error::Disconnected),
             _ => Err(Error::Disconnected),
         }
@@ -313,7 +278,7 @@ impl<P: Platform> Disk<P> {
             return Err(Error::TooLong);
         }
         let queue = self.queues.get_mut(queue).ok_or(Error::Disconnected)?;
-        Ok(queue.buffer(self.half.platform(), bytes)?)
+        Ok(queue.buffer(self.link.half().platform(), bytes)?)
     }
 
     /// Gives memory back, for other requests of the ring.
@@ -336,7 +301,7 @@ impl<P: Platform> Disk<P> {
             Ok(geometry) if queue < self.queues.len() => geometry,
             _ => return Err(Rejected::new(Error::Disconnected, operation)),
         };
-        self.queues[queue].submit(self.half.platform(), &geometry, operation)
+        self.queues[queue].submit(self.link.half().platform(), &geometry, operation)
     }
 
     /// Lets the backend see all that was submitted.
@@ -367,6 +332,6 @@ impl<P: Platform> Disk<P> {
     }
 
     pub(super) const fn is_closed(&self) -> bool {
-        matches!(self.phase, Phase::Closed)
+        matches!(self.link.phase(), Phase::Closed)
     }
 }

@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::SECTOR;
-use crate::device::xenbus::{Fault, Half, Side, State};
+use crate::device::handshake::{Duty, Service};
+use crate::device::xenbus::{Fault, State};
 use crate::device::{Channel, DomId, Foreign, GrantRef, Port, Store};
 use crate::ring::{BackRing, Corrupt};
 use xen_abi::blkif::{BlkifRequest, BlkifResponse, VDISK_READONLY};
@@ -125,20 +126,17 @@ struct Queue<P: Foreign> {
 
 /// One disk for one frontend.
 pub struct Server<P: Foreign + Store, M> {
-    half: Half<P>,
+    service: Service<P>,
     options: Options,
     medium: M,
     queues: Vec<Queue<P>>,
-    /// Its own state, as the store shows it.
-    state: State,
-    stirred: bool,
     /// Where data is on its way.
     scratch: Vec<u8>,
 }
 
 impl<P: Foreign + Store, M> fmt::Debug for Server<P, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Server({:?}, {:?})", self.half, self.state)
+        write!(f, "Server({:?})", self.service)
     }
 }
 
@@ -149,17 +147,14 @@ impl<P: Foreign + Store, M: Medium> Server<P, M> {
     /// # Errors
     /// [`Error::Nodes`]: there is no such device.
     pub fn open(platform: P, home: &str, medium: M, options: Options) -> Result<Self, Error> {
-        let half = Half::open(platform, Side::Backend, home)?;
         let mut this = Self {
-            half,
+            service: Service::open(platform, home)?,
             options,
             medium,
             queues: Vec::new(),
-            state: State::Initialising,
-            stirred: true,
             scratch: Vec::new(),
         };
-        this.offer()?;
+        this.follow()?;
         Ok(this)
     }
 
@@ -176,7 +171,7 @@ impl<P: Foreign + Store, M: Medium> Server<P, M> {
     /// Whether a frontend is connected.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.state == State::Connected
+        self.service.state() == State::Connected
     }
 
     /// Says what there is to offer.
@@ -186,7 +181,7 @@ impl<P: Foreign + Store, M: Medium> Server<P, M> {
         } else {
             0
         };
-        let half = &self.half;
+        let half = self.service.half();
         half.put("sectors", self.medium.sectors())?;
         half.put("sector-size", SECTOR)?;
         half.put("info", info)?;
@@ -194,13 +189,7 @@ impl<P: Foreign + Store, M: Medium> Server<P, M> {
         half.put("feature-discard", u8::from(self.medium.discards()))?;
         half.put("feature-max-indirect-segments", self.options.segments)?;
         half.put("multi-queue-max-queues", self.options.queues)?;
-        self.switch(State::InitWait)
-    }
-
-    fn switch(&mut self, state: State) -> Result<(), Error> {
-        self.half.switch(state)?;
-        self.state = state;
-        Ok(())
+        Ok(self.service.switch(State::InitWait)?)
     }
 
     /// Comes together with the frontend and does what it asks for; does not wait. Call it when an
@@ -209,14 +198,8 @@ impl<P: Foreign + Store, M: Medium> Server<P, M> {
     /// # Errors
     /// [`Error`]; the frontend is then served no longer, until it begins anew.
     pub fn poll(&mut self) -> Result<bool, Error> {
-        if self.half.stirred() {
-            self.stirred = true;
-        }
-        if self.stirred {
-            if let Err(error) = self.follow() {
-                return Err(self.fail(error));
-            }
-            self.stirred = false;
+        if let Err(error) = self.follow() {
+            return Err(self.fail(error));
         }
         match self.serve() {
             Ok(busy) => Ok(busy),
@@ -226,37 +209,35 @@ impl<P: Foreign + Store, M: Medium> Server<P, M> {
 
     fn fail(&mut self, error: Error) -> Error {
         self.queues.clear();
-        // The store may be the reason; there is nobody else to tell.
-        let _ = self.switch(State::Closed);
+        self.service.closed();
         error
     }
 
     fn follow(&mut self) -> Result<(), Error> {
-        match (self.half.state()?, self.state) {
-            // From any other: a frontend that closed and came back before we looked.
-            (State::Initialising, state) if state != State::InitWait => {
-                self.queues.clear();
-                self.offer()
+        // A frontend that changes its mind all the time is looked at again at the next call.
+        for _ in 0..3 {
+            match self.service.due()? {
+                Duty::Nothing => break,
+                Duty::Offer => {
+                    self.queues.clear();
+                    self.offer()?;
+                }
+                Duty::Connect => self.connect()?,
+                Duty::Part(state) => {
+                    self.queues.clear();
+                    self.service.switch(state)?;
+                }
             }
-            (State::Initialised | State::Connected, State::InitWait) => self.connect(),
-            (State::Closing, State::Connected | State::InitWait) => {
-                self.queues.clear();
-                self.switch(State::Closing)
-            }
-            (State::Closed | State::Unknown, state) if state != State::Closed => {
-                self.queues.clear();
-                self.switch(State::Closed)
-            }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     fn connect(&mut self) -> Result<(), Error> {
-        let protocol = self.half.peer_text("protocol")?;
+        let protocol = self.service.half().peer_text("protocol")?;
         if protocol.is_some_and(|name| name.trim() != "x86_64-abi") {
             return Err(Fault::Bad("protocol").into());
         }
-        let asked = self.half.peer_number("multi-queue-num-queues")?;
+        let asked = self.service.half().peer_number("multi-queue-num-queues")?;
         let count = asked.unwrap_or(1);
         if count == 0 || count > self.options.queues.max(1) {
             return Err(Fault::Bad("multi-queue-num-queues").into());
@@ -269,11 +250,11 @@ impl<P: Foreign + Store, M: Medium> Server<P, M> {
                 String::new()
             };
             let number = |name: &'static str| {
-                let text = self.half.peer_text(&format!("{folder}{name}"))?;
+                let text = self.service.half().peer_text(&format!("{folder}{name}"))?;
                 let text = text.ok_or(Fault::Missing(name))?;
                 text.trim().parse().map_err(|_| Fault::Bad(name))
             };
-            let (platform, peer) = (self.half.platform(), self.half.peer());
+            let (platform, peer) = (self.service.half().platform(), self.service.half().peer());
             let page = platform.map(peer, GrantRef(number("ring-ref")?))?;
             let channel = platform.bind(peer, Port(number("event-channel")?))?;
             self.queues.push(Queue {
@@ -281,12 +262,12 @@ impl<P: Foreign + Store, M: Medium> Server<P, M> {
                 channel,
             });
         }
-        self.switch(State::Connected)
+        Ok(self.service.switch(State::Connected)?)
     }
 
     /// Serves all that waits: at most a ring's worth of each ring.
     fn serve(&mut self) -> Result<bool, Error> {
-        let (platform, peer) = (self.half.platform(), self.half.peer());
+        let (platform, peer) = (self.service.half().platform(), self.service.half().peer());
         let mut worker = request::Worker {
             platform,
             peer,

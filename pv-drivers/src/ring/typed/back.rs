@@ -138,4 +138,12 @@ where
         self.page.fence();
         Ok(self.waiting()? != 0)
     }
+
+    /// As [`arm`](Self::arm), when so many requests are needed at once: asks to be notified when as
+    /// many wait. Look at [`waiting`](Self::waiting) once more before sleeping.
+    pub fn arm_at(&mut self, count: u32) {
+        self.page
+            .store(REQ_EVENT, self.taken.wrapping_add(count.max(1)));
+        self.page.fence();
+    }
 }
