@@ -85,7 +85,7 @@ pub fn toolstack() -> Result<[PathBuf; 2]> {
 }
 
 /// The example guests: folders of `pv-drivers/guests`.
-pub const EXAMPLE_GUESTS: &[&str] = &["hello"];
+pub const EXAMPLE_GUESTS: &[&str] = &["echo", "hello", "kv", "microbench", "stress"];
 
 /// Compiles the example guests; returns the folder of their kernels.
 ///

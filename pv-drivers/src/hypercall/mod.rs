@@ -14,7 +14,7 @@ mod types;
 
 pub use memory::{RawPage, SharedFrame, Slot};
 #[cfg(target_os = "none")]
-pub use native::{Native, raw};
+pub use native::{Native, raw, version};
 pub use types::{
     Access, CopySide, DomId, Errno, GrantError, GrantHandle, GrantRef, Port, PortStatus,
 };

@@ -16,7 +16,11 @@ use xen_abi::grant_table::{
     GnttabUnmapGrantRef,
 };
 use xen_abi::sched::{SCHEDOP_POLL, SCHEDOP_YIELD, SchedPoll};
-use xen_abi::xen::{HYPERVISOR_EVENT_CHANNEL_OP, HYPERVISOR_GRANT_TABLE_OP, HYPERVISOR_SCHED_OP};
+use xen_abi::version::XENVER_VERSION;
+use xen_abi::xen::{
+    HYPERVISOR_EVENT_CHANNEL_OP, HYPERVISOR_GRANT_TABLE_OP, HYPERVISOR_SCHED_OP,
+    HYPERVISOR_XEN_VERSION,
+};
 
 use super::{
     Access, CopySide, DomId, Errno, GrantError, GrantHandle, GrantRef, Hypervisor, Port,
@@ -74,6 +78,15 @@ unsafe fn grant<T>(command: u32, argument: &mut T) -> Result<(), Errno> {
     let arguments = [u64::from(command), pointer, 1, 0, 0];
     // SAFETY: the caller's duty.
     Errno::check(unsafe { raw(HYPERVISOR_GRANT_TABLE_OP, arguments) }).map(drop)
+}
+
+/// The hypervisor's version: major in the upper half, minor in the lower. The least that a hypercall
+/// can do.
+#[must_use]
+pub fn version() -> u32 {
+    let command = u64::from(XENVER_VERSION);
+    // SAFETY: reads and writes no memory.
+    unsafe { raw(HYPERVISOR_XEN_VERSION, [command, 0, 0, 0, 0]) as u32 }
 }
 
 /// The hypervisor below this kernel.

@@ -20,13 +20,23 @@ pub mod console;
 pub mod frames;
 mod heap;
 pub mod mmu;
+#[cfg(feature = "smoltcp")]
+pub mod network;
+pub mod peer;
+mod platform;
 pub mod power;
 pub mod shared;
+mod store;
+pub mod table;
 pub mod trap;
+pub mod user;
 pub mod vcpu;
+pub mod wait;
 pub mod window;
 
 pub use boot::{VIRT_BASE, start_info};
+pub use platform::{Guest, Line};
+pub use store::{GuestStore, store};
 
 /// Marks the function that is the guest: `fn main()`. It runs on vCPU 0 with everything set up, and
 /// the guest powers off when it returns.

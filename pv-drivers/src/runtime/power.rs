@@ -8,8 +8,10 @@ use xen_abi::sched::{
 use xen_abi::xen::HYPERVISOR_SCHED_OP;
 
 use super::console;
+use super::store::store;
 use super::vcpu::STACK_SIZE;
-use crate::hypercall::raw;
+use crate::hypercall::{Native, RawPage, raw};
+use crate::xenstore::{Error, Watch};
 
 /// Stops the domain; `reason` is a `SHUTDOWN_*`.
 pub fn shutdown(reason: u32) -> ! {
@@ -40,6 +42,58 @@ pub fn reboot() -> ! {
 /// Ends as crashed.
 pub fn crash() -> ! {
     shutdown(SHUTDOWN_CRASH)
+}
+
+/// What the toolstack asks a guest to do with itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To power off.
+    PowerOff,
+    /// To start afresh.
+    Reboot,
+}
+
+/// The toolstack's requests (`control/shutdown` in the store).
+#[derive(Debug)]
+pub struct Requests(Watch<'static, RawPage, Native>);
+
+/// Where requests come.
+const REQUEST: &str = "control/shutdown";
+
+impl Requests {
+    /// Listens for requests from now on. One that comes ends [`wait::any`](super::wait::any).
+    ///
+    /// # Errors
+    /// The store's; a guest without a store hears none.
+    pub fn listen() -> Result<Self, Error> {
+        store().ok_or(Error::Broken)?.watch(REQUEST).map(Self)
+    }
+
+    /// What was asked, if anything was; the toolstack sees that it was heard. Requests that a guest
+    /// of this crate cannot follow (to be suspended) stay unheard.
+    #[must_use]
+    pub fn take(&self) -> Option<Request> {
+        if !self.0.fired() {
+            return None;
+        }
+        let store = store()?;
+        let request = match store.read_text(REQUEST).ok()?.as_str() {
+            "poweroff" | "halt" => Request::PowerOff,
+            "reboot" => Request::Reboot,
+            _ => return None,
+        };
+        store.write(REQUEST, b"").ok()?;
+        Some(request)
+    }
+
+    /// Does what was asked, if anything was.
+    pub fn obey(&self) {
+        match self.take() {
+            Some(Request::PowerOff) => off(),
+            Some(Request::Reboot) => reboot(),
+            None => {}
+        }
+    }
 }
 
 /// Whether a panic is being told.

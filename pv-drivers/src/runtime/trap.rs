@@ -387,3 +387,9 @@ pub fn init() {
         assert_eq!(register_callback(kind, CALLBACKF_MASK_EVENTS, address), 0);
     }
 }
+
+/// Raises a breakpoint exception: for those who set a hook that takes it.
+pub fn breakpoint() {
+    // SAFETY: the handler preserves all registers.
+    unsafe { core::arch::asm!("int3") };
+}

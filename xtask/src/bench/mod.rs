@@ -3,6 +3,7 @@
 
 mod domains;
 mod memory;
+mod microbench;
 mod operations;
 mod size;
 mod table;
@@ -40,6 +41,8 @@ enum Part {
     Time,
     /// Executed instructions of single operations
     Operations,
+    /// Executed instructions of single operations of a guest
+    Microbench,
     /// Guests: their making and end, devices, save and restore, shares of a CPU
     Domains,
 }
@@ -54,6 +57,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     if wants(Part::Operations) {
         operations::run(&args.cpu)?;
+    }
+    if wants(Part::Microbench) {
+        microbench::run(&args.cpu)?;
     }
     if wants(Part::Domains) {
         domains::run(&args.cpu)?;

@@ -24,7 +24,7 @@ pub struct Options {
     /// Whose tools: of the matrix only their cells, of other scenarios instead of `ox`
     #[arg(long, value_enum)]
     toolstack: Option<Toolstack>,
-    /// Rounds of a scenario, or guests of `eight`
+    /// Rounds of a scenario, guests of `eight`, or kills of `rust-guests`
     #[arg(long, value_name = "NUMBER")]
     count: Option<u32>,
     /// MiB that each guest of `eight` writes to its disk
@@ -88,7 +88,8 @@ impl Scenario {
     /// Rounds or guests, when none are asked for.
     fn count(self) -> u32 {
         match self {
-            Self::Matrix | Self::Cross | Self::RustGuests => 1,
+            Self::Matrix | Self::Cross => 1,
+            Self::RustGuests => 5,
             Self::Eight => 8,
             Self::Churn => 200,
             Self::Save => 50,

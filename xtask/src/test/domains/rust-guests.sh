@@ -1,16 +1,97 @@
 # The example guests of pv-drivers, each with one vCPU and with four; what they say is checked.
 
-# one NAME VCPUS LAST: a guest from its making to its end; LAST is a part of its last line.
-one() {
-    local log
-    step "$1 with $2 vCPUs"
-    sed "s/^vcpus = .*/vcpus = $2/" "/guests/$1.cfg" >"/run/$1.cfg"
-    log=$(console "$1")
-    rm -f "$log"
+# make NAME GUEST VCPUS [WORDS of its command line]: creates one.
+make() {
+    sed "s/^vcpus = .*/vcpus = $3/; s/^name = .*/name = \"$1\"/" "/guests/$2.cfg" >"/run/$1.cfg"
+    [ -z "$4" ] || {
+        sed -i '/^extra = /d' "/run/$1.cfg"
+        echo "extra = \"$4\"" >>"/run/$1.cfg"
+    }
+    rm -f "$(console "$1")"
     $tool create "/run/$1.cfg" >/dev/null || failed "create $1"
+}
+
+# ended NAME LAST: waits for a guest's end, shows what it said, and looks for its last line.
+ended() {
+    local log
+    log=$(console "$1")
     gone "$1" 300 || { cat "$log"; failed "$1 does not end"; }
-    dom0-load await "$log" "$3" 20 >/dev/null || { cat "$log"; failed "$1 with $2 vCPUs"; }
+    dom0-load await "$log" "$2" 20 >/dev/null || { cat "$log"; failed "$1: no \"$2\""; }
     tr -d '\r' <"$log"
+}
+
+# one GUEST VCPUS LAST [WORDS]: a guest from its making to its end; LAST is a part of its last line.
+one() {
+    step "$1 with $2 vCPUs"
+    make "$1" "$1" "$2" "$4"
+    ended "$1" "$3"
+}
+
+# pair GUEST VCPUS LAST [WORDS]: two copies, introduced to each other.
+pair() {
+    local a b
+    step "two of $1 with $2 vCPUs"
+    make "$1-a" "$1" "$2" "role=serve $4"
+    make "$1-b" "$1" "$2" "role=visit $4"
+    a=$($tool domid "$1-a") b=$($tool domid "$1-b")
+    xenstore-write "/local/domain/$a/data/peer" "$b" "/local/domain/$b/data/peer" "$a" ||
+        failed "introduce"
+    ended "$1-a" "$3"
+    ended "$1-b" "$3"
+}
+
+# echo VCPUS MIB: so many MiB to the TCP server and back, every byte checked, over dom0's bridge.
+echo_server() {
+    step "echo with $1 vCPUs, $2 MiB"
+    make echo echo "$1"
+    await echo "echo: ready" 60 || failed "echo does not begin"
+    dom0-load tcp 10.0.3.30:7 "$2" || { tail -n 5 "$(console echo)"; failed "echo"; }
+    $tool shutdown echo || failed "shutdown"
+    gone echo || failed "echo does not end"
+}
+
+# ask LINE: what kv answers.
+ask() {
+    printf '%s\n' "$1" | timeout 20 nc 10.0.3.31 6379
+}
+
+# kv_server VCPUS KILLS: writes as fast as they are acknowledged, until the guest is killed; the next
+# life must know all that was acknowledged.
+kv_server() {
+    local life=0 next=1 acknowledged kept writer
+    step "kv with $1 vCPUs, $2 kills"
+    rm -f /guests/kv.img
+    truncate -s 2M /guests/kv.img
+    while :; do
+        make kv kv "$1"
+        await kv "ready at" 60 || failed "kv does not begin"
+        if [ $next -gt 1 ]; then
+            kept=$(ask "get n")
+            kept=${kept#value }
+            [ "${kept:-0}" -ge "$acknowledged" ] || {
+                cat "$(console kv)"
+                failed "kv acknowledged $acknowledged and kept \"$kept\""
+            }
+            next=$((kept + 1))
+        fi
+        [ $life -lt "$2" ] || break
+        life=$((life + 1))
+        seq $next $((next + 100000)) | sed 's/^/set n /' |
+            timeout 60 nc 10.0.3.31 6379 >/run/answers 2>/dev/null &
+        writer=$!
+        usleep $((300000 + $(od -An -N2 -tu2 /dev/urandom) * 20))
+        $tool destroy kv || failed "destroy"
+        gone kv || failed "kv is still there"
+        kill $writer 2>/dev/null
+        acknowledged=$((next - 1 + $(grep -c '^ok' /run/answers)))
+        next=$((acknowledged + 1))
+    done
+    [ "$acknowledged" -gt 0 ] || failed "kv acknowledged nothing"
+    echo "kv: $acknowledged writes acknowledged over $life lives, none lost"
+    [ "$(ask "del n")" = ok ] && [ "$(ask "get n")" = none ] || failed "kv: del"
+    $tool shutdown kv || failed "shutdown"
+    gone kv || failed "kv does not end"
+    rm -f /guests/kv.img
 }
 
 # The first guest of all leaves nodes for the next ones.
@@ -19,6 +100,12 @@ before=$(kept)
 for vcpus in 1 4; do
     one hello $vcpus "hello: done"
     grep -q "hello: $vcpus vCPUs" "$(console hello)" || failed "hello's vCPUs"
+    one stress $vcpus "stress: done, 0 errors" "rounds=20"
+    pair stress $vcpus "stress: done, 0 errors" "rounds=10"
+    one microbench $vcpus "microbench: done"
+    pair microbench $vcpus "microbench: done"
+    echo_server $vcpus $((vcpus == 1 ? 64 : 16))
+    kv_server $vcpus $((vcpus == 1 ? count : 2))
 done
 # Xen keeps a page or two of its own.
 [ $tool = xl ] || same "$before" || failed "something is left"
