@@ -79,7 +79,9 @@ kv_server() {
         seq $next $((next + 100000)) | sed 's/^/set n /' |
             timeout 60 nc 10.0.3.31 6379 >/run/answers 2>/dev/null &
         writer=$!
-        usleep $((300000 + $(od -An -N2 -tu2 /dev/urandom) * 20))
+        until_true test -s /run/answers || failed "kv acknowledges nothing"
+        # Up to 1.3 s.
+        usleep $(($(od -An -N2 -tu2 /dev/urandom) * 20))
         $tool destroy kv || failed "destroy"
         gone kv || failed "kv is still there"
         kill $writer 2>/dev/null
