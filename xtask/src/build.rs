@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
+use object::{Object, ObjectSegment};
 
 use crate::setup::{self, Need};
 use crate::{initramfs, paths, process, symbols};
@@ -97,9 +98,36 @@ pub fn example_guests() -> Result<PathBuf> {
     cargo.args(["build", "--quiet", "--release"]);
     example_packages(&mut cargo);
     process::run(&mut cargo)?;
-    Ok(paths::cargo_target()
+    let folder = paths::cargo_target()
         .join(setup::BARE_METAL)
-        .join("release"))
+        .join("release");
+    for name in EXAMPLE_GUESTS {
+        let file = folder.join(name);
+        let bytes = std::fs::read(&file)?;
+        let image = memory_image(&bytes).with_context(|| file.display().to_string())?;
+        ensure!(
+            image <= MOST_IMAGE,
+            "the memory image of {name} has {image} bytes, more than {MOST_IMAGE}"
+        );
+    }
+    Ok(folder)
+}
+
+/// Largest memory image of an example guest, in bytes.
+const MOST_IMAGE: u64 = 1 << 20;
+
+/// Bytes from the first to the last that an ELF file puts into memory.
+fn memory_image(elf: &[u8]) -> Result<u64> {
+    let file = object::File::parse(elf).context("not an ELF file")?;
+    let start = file.segments().map(|segment| segment.address()).min();
+    let end = file
+        .segments()
+        .filter_map(|segment| segment.address().checked_add(segment.size()))
+        .max();
+    let bytes = end
+        .zip(start)
+        .and_then(|(end, start)| end.checked_sub(start));
+    bytes.context("it has nothing to load")
 }
 
 /// Names the example guests' packages, and makes Cargo compile them: nobody else wants them.

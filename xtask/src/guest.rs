@@ -11,7 +11,7 @@ use pv_image::KernelFile;
 use crate::cpio::Archive;
 use crate::dom0::{self, Flavour, Kernel};
 use crate::setup::{self, Need};
-use crate::{build, initramfs, paths, process, test};
+use crate::{build, initramfs, paths, process, test, tutorial};
 
 /// Serial number of the disk, by which dom0 knows it; also its label.
 pub const SERIAL: &str = "guests";
@@ -99,6 +99,10 @@ fn examples() -> Result<Vec<(String, Vec<u8>)>> {
             files.push((name, bytes));
         }
     }
+    let kernel = std::fs::read(tutorial::kernel()?)?;
+    files.push((tutorial::NAME.to_owned(), kernel));
+    let config = format!("{}.cfg", tutorial::NAME);
+    files.push((config, tutorial::config().into_bytes()));
     Ok(files)
 }
 

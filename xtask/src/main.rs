@@ -24,6 +24,7 @@ mod symbols;
 mod test;
 mod tidy;
 mod toolstack;
+mod tutorial;
 
 use clap::{Parser, Subcommand};
 

@@ -2,7 +2,7 @@
 //!
 //! Frontends are generic over [`Platform`]: pages shared with the backend's domain, event channels,
 //! the store and a clock. Backends use [`Foreign`] too: what other domains offer. The runtime
-//! implements them for a guest on bare metal, [`testing`] for tests on a host.
+//! implements them for a guest on bare metal, `testing` for tests on a host.
 //!
 //! All methods take `&self`: one platform serves all drivers of a guest. References to a platform
 //! are a platform.

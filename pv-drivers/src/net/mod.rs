@@ -1,7 +1,7 @@
 //! Network cards.
 //!
 //! [`Card`] is a frontend: frames go out with [`Card::send`] and come in with [`Card::receive`].
-//! With the feature `smoltcp` it is a device of that TCP/IP stack: [`phy`].
+//! With the feature `smoltcp` it is a device of that TCP/IP stack: `phy`.
 //!
 //! # What the backend can do
 //!

@@ -96,9 +96,20 @@ kv_server() {
     rm -f /guests/kv.img
 }
 
+# The guest of docs/guest-tutorial.md.
+tutorial() {
+    step "the tutorial's guest"
+    make my-guest my-guest 1
+    await my-guest "ready at" 60 || failed "the tutorial's guest does not begin"
+    timeout 60 nc 10.0.3.32 80 | grep '^seconds: 0' || failed "the tutorial's guest"
+    $tool shutdown my-guest || failed "shutdown"
+    gone my-guest || failed "the tutorial's guest does not end"
+}
+
 # The first guest of all leaves nodes for the next ones.
 one hello 1 "hello: done"
 before=$(kept)
+tutorial
 for vcpus in 1 4; do
     one hello $vcpus "hello: done"
     grep -q "hello: $vcpus vCPUs" "$(console hello)" || failed "hello's vCPUs"
