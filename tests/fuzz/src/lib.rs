@@ -8,7 +8,7 @@
 pub mod mutate;
 mod targets;
 
-pub use targets::TARGETS;
+pub use targets::{TARGETS, devices};
 
 /// A parser under test.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,7 @@
 
 mod boot;
 mod config;
+pub mod devices;
 mod firmware;
 mod instruction;
 mod kernel;
@@ -112,5 +113,19 @@ pub const TARGETS: &[Target] = &[
         fuzz: instruction::decode,
         seeds: instruction::samples,
         memory: 8 * MIB,
+    },
+    Target {
+        name: "frontend-block",
+        about: "a disk's two halves, while what they share is meddled with",
+        fuzz: devices::block,
+        seeds: devices::programs,
+        memory: 64 * MIB,
+    },
+    Target {
+        name: "frontend-net",
+        about: "a network card's two halves, likewise",
+        fuzz: devices::net,
+        seeds: devices::programs,
+        memory: 64 * MIB,
     },
 ];
