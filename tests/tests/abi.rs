@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Headers of the modules, and what makes them show everything.
@@ -143,6 +143,20 @@ fn macros(program: &str) -> Option<HashMap<String, String>> {
     Some(names.collect())
 }
 
+/// The source files in a folder and in those below it.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the crate's folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
+
 #[test]
 fn layouts_and_numbers_are_those_of_the_c_headers() {
     let Some(macros) = macros(PROLOGUE) else {
@@ -152,8 +166,7 @@ fn layouts_and_numbers_are_those_of_the_c_headers() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hv-core/abi/src");
     let mut program = PROLOGUE.to_owned();
     let (mut constants, mut structs) = (0, 0);
-    for entry in std::fs::read_dir(folder).expect("the crate's folder") {
-        let path = entry.expect("an entry").path();
+    for path in sources(&folder) {
         let source = std::fs::read_to_string(&path).expect("a source file");
         let (statements, c_names) = statements(&source);
         for statement in statements {
