@@ -163,8 +163,10 @@ impl Hypervisor for Native {
             ports: ports.as_ptr() as u64,
             nr_ports: u32::try_from(ports.len()).unwrap_or(u32::MAX),
             _pad: 0,
-            // 0 is no deadline; the host's first nanosecond is past anyway.
-            timeout: deadline.map_or(0, |at| at.max(1)),
+            // 0 is no deadline; the host's first nanosecond is past anyway. Times are signed there.
+            timeout: deadline
+                .filter(|&at| at <= i64::MAX.cast_unsigned())
+                .map_or(0, |at| at.max(1)),
         };
         // SAFETY: reads the ports, writes nothing.
         unsafe { with(HYPERVISOR_SCHED_OP, SCHEDOP_POLL, &mut op) }.map(drop)

@@ -43,6 +43,9 @@ stack_end:
     .globl pv_start
 pv_start:
     cld
+    rdtsc
+    mov [rip + {first_tsc}], eax
+    mov [rip + {first_tsc} + 4], edx
     mov [rip + {start_info}], rsi
     mov [rip + {first_rsp}], rsp
     lea rsp, [rip + stack_end]
@@ -54,11 +57,13 @@ pv_start:
     stack = const STACK_SIZE,
     start_info = sym START_INFO,
     first_rsp = sym FIRST_RSP,
+    first_tsc = sym FIRST_TSC,
     enter = sym enter,
 );
 
 static START_INFO: AtomicU64 = AtomicU64::new(0);
 static FIRST_RSP: AtomicU64 = AtomicU64::new(0);
+static FIRST_TSC: AtomicU64 = AtomicU64::new(0);
 
 unsafe extern "Rust" {
     /// The guest proper; `entry!` defines it.
@@ -84,6 +89,11 @@ pub fn start_info_va() -> u64 {
 /// Stack pointer at entry.
 pub fn first_rsp() -> u64 {
     FIRST_RSP.load(Ordering::Relaxed)
+}
+
+/// The time stamp counter at entry.
+pub fn first_tsc() -> u64 {
+    FIRST_TSC.load(Ordering::Relaxed)
 }
 
 /// The command line, up to its NUL.

@@ -35,6 +35,14 @@ pair() {
     gone a 600
 }
 
+# The smallest guest first.
+sed "s/^name = .*/name = \"hello\"/; s/^vcpus/cpus = \"1\"\nvcpus/" /guests/hello.cfg >/run/hello.cfg
+rm -f "$(console hello)"
+$tool create /run/hello.cfg >/dev/null || failed "create hello"
+gone hello 600
+dom0-load await "$(console hello)" "hello: done" 20 >/dev/null || failed "hello"
+sed -n 's/^hello: \([0-9]*\) cycles.*/row hello: entry to first line|\1/p' "$(console hello)"
+
 make alone 1
 rows alone
 pair 1 1 ", both on one CPU"
