@@ -27,6 +27,8 @@ const MIRI_SKIPS: &[&str] = &[
     "access::",
     "irq::table::",
     "mm::host_map::tables::",
+    "block::",
+    "net::",
 ];
 
 /// Property tests ask for the time and the current folder; tests leak the tables that a host has

@@ -183,8 +183,10 @@ pub(super) fn get_xsave(
         blob.try_reserve_exact(size as usize)
             .map_err(|_| Error::NoMemory)?;
         blob.extend(state.xcr0.to_le_bytes());
-        blob.extend((state.xcr0 | 3).to_le_bytes());
+        blob.extend([0; 8]);
         blob.extend(state.fpu.bytes().take(machine::fpu_area_size()));
+        let ever = state.xcr0 | 3 | in_use(&blob[XSAVE_HEAD..]);
+        blob[8..XSAVE_HEAD].copy_from_slice(&ever.to_le_bytes());
         Ok(blob)
     })?;
     call.guest().write_bytes(GuestVa(op.buffer), &blob)?;
@@ -192,6 +194,15 @@ pub(super) fn get_xsave(
     op.xfeature_mask = STATES;
     request.set_body(&op);
     Ok(After::CopyBack)
+}
+
+/// The components an area holds, its word XSTATE_BV. `XSAVE` stores what the hypervisor asks for,
+/// which may be more than XCR0 has now; Xen refuses an area with components XCR0 never had.
+/// Source: Intel SDM volume 1, 13.4.2.
+fn in_use(area: &[u8]) -> u64 {
+    area.get(512..520)
+        .and_then(|word| word.first_chunk::<8>())
+        .map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 /// `setvcpuextstate`.

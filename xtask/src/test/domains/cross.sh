@@ -19,6 +19,8 @@ out)
 in)
     tar x -C /guests <"$luggage" || failed "the luggage is damaged"
     $tool restore /guests/g1.save || failed "restore"
+    shell g1 'for try in $(seq 60); do ping -c 1 -W 1 10.0.3.1 && exit 0; done; exit 1' ||
+        failed "the restored guest's card"
     # The other end of its connections has stayed behind.
     shell g1 "busy connect" || failed "a new connection"
     shell g1 "busy check" || failed "the guest's work"
