@@ -68,7 +68,10 @@ shell() {
     local name=$1 id terminal
     shift
     id=$(tr -dc a-z0-9 </dev/urandom | head -c 12)
-    terminal=$(xenstore-read "/local/domain/$($tool domid "$name")/console/tty") || return 1
+    terminal="/local/domain/$($tool domid "$name")/console/tty"
+    # Who serves consoles finds a new one in its own time.
+    until_true xenstore-exists "$terminal" || return 1
+    terminal=$(xenstore-read "$terminal") || return 1
     echo "$id $*" >"$terminal"
     await "$name" "@guest end $id" "${seconds:-120}" || return 1
     tr -d '\r' <"$(console "$name")" |
