@@ -27,6 +27,8 @@ const MIRI_SKIPS: &[&str] = &[
     "access::",
     "irq::table::",
     "mm::host_map::tables::",
+    "block::tests::",
+    "net::tests::",
     "block::",
     "net::",
 ];
