@@ -29,8 +29,6 @@ const MIRI_SKIPS: &[&str] = &[
     "mm::host_map::tables::",
     "block::tests::",
     "net::tests::",
-    "block::",
-    "net::",
 ];
 
 /// Property tests ask for the time and the current folder; tests leak the tables that a host has
