@@ -26,10 +26,14 @@ watch() {
     [ -e "/tmp/over.$what" ] ||
         echo "$what ended with $status: $(tail -n 1 "/tmp/$what.log")" >>/tmp/failed) &
 }
+# From now on the connection may end: its other end stays behind, as the guest leaves.
+part() {
+    touch "/tmp/over.$(cat /tmp/connection)"
+}
 # Connects to dom0, anew if there is a connection.
 connect() {
     if [ -e /tmp/connection ]; then
-        touch "/tmp/over.$(cat /tmp/connection)"
+        part
         kill "$(cat /tmp/connected)" 2>/dev/null
     fi
     echo "connection.$$" >/tmp/connection
@@ -45,6 +49,9 @@ start)
     ;;
 connect)
     connect
+    ;;
+part)
+    part
     ;;
 files)
     while :; do

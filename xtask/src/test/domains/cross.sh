@@ -10,6 +10,8 @@ out)
     spawn g1 || failed "create"
     await g1 "$READY" 300 || failed "the guest's init"
     shell g1 "busy start" || failed "the guest's work"
+    shell g1 "busy check" || failed "the guest's work before it leaves"
+    shell g1 "busy part" || failed "the guest's leave"
     $tool save g1 /guests/g1.save >/dev/null || failed "save"
     gone g1 || failed "the saved guest is still there"
     tar c -C /guests g1.img g1.save | dd of="$luggage" bs=1M conv=fsync 2>/dev/null ||

@@ -145,8 +145,13 @@ tutorial() {
     gone my-guest || failed "the tutorial's guest does not end"
 }
 
-# The first guest of all leaves nodes for the next ones.
+# The first guests of all, with a disk and a card, leave nodes for the next ones.
 one hello 1 "hello: done"
+truncate -s 2M /guests/kv.img
+make kv kv 1
+await kv "ready at" 60 || failed "kv does not begin"
+$tool destroy kv || failed "destroy"
+gone kv || failed "kv is still there"
 before=$(kept)
 tutorial
 crowd 10
