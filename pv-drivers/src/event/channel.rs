@@ -106,10 +106,9 @@ impl<H: Hypervisor> Channel<H> {
 impl<H: Hypervisor> Drop for Channel<H> {
     fn drop(&mut self) {
         if !self.adopted {
-            // An error would mean that it is closed.
+            // An error would mean that it is closed. Closing clears the pending bit too, before
+            // another vCPU can open the number: after this call an event would be the other's.
             let _ = self.hypervisor.close(self.port);
-            // No stale event greets who gets this number next.
-            let _ = self.bits.take(self.port);
         }
     }
 }

@@ -90,3 +90,24 @@ fn two_threads_play_ping_pong_without_losing_an_event() {
         }
     });
 }
+
+#[test]
+fn a_port_that_is_closed_takes_no_event_of_its_next_owner() {
+    let rounds = if cfg!(miri) { 10 } else { 5000 };
+    let host = Host::default();
+    let one = host.domain(1);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let one = one.clone();
+            scope.spawn(move || {
+                for _ in 0..rounds {
+                    let offer = Channel::offer(one.clone(), one.bits(), DomId(1)).unwrap();
+                    let bound =
+                        Channel::bind(one.clone(), one.bits(), DomId(1), offer.port()).unwrap();
+                    bound.notify();
+                    assert!(offer.take(), "an event is lost");
+                }
+            });
+        }
+    });
+}

@@ -298,6 +298,8 @@ impl Hypervisor for Domain {
         {
             *other = PortState::Unbound(self.id);
         }
+        // As Xen and Oxen do, before anybody can open the number again.
+        let _ = self.bits.take(port);
         Ok(())
     }
 
