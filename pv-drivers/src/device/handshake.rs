@@ -9,6 +9,39 @@ use core::fmt;
 
 use super::xenbus::{Fault, Half, Side, State};
 use super::{Refused, Store};
+use crate::ring::Corrupt;
+
+/// Why a frontend is served no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrontendError {
+    /// It made a ring impossible, or a frame of slots that cannot be.
+    Ring,
+    /// What it says in the store is of no use.
+    Nodes(Fault),
+}
+
+impl fmt::Display for FrontendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ring => f.write_str("the frontend broke a ring"),
+            Self::Nodes(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for FrontendError {}
+
+impl<T: Into<Fault>> From<T> for FrontendError {
+    fn from(fault: T) -> Self {
+        Self::Nodes(fault.into())
+    }
+}
+
+impl From<Corrupt> for FrontendError {
+    fn from(Corrupt: Corrupt) -> Self {
+        Self::Ring
+    }
+}
 
 /// Where a frontend stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! `bench`: Oxen beside Debian's real Xen and bare Linux, in one run: the same kernel, initramfs,
 //! boot loader and QEMU. A row where Oxen is behind says so.
 
+mod beside;
 mod domains;
 mod memory;
 mod microbench;

@@ -9,10 +9,11 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::SECTOR;
+pub use crate::device::handshake::FrontendError as Error;
 use crate::device::handshake::{Duty, Service};
 use crate::device::xenbus::{Fault, State};
 use crate::device::{Channel, DomId, Foreign, GrantRef, Port, Store};
-use crate::ring::{BackRing, Corrupt};
+use crate::ring::BackRing;
 use xen_abi::blkif::{BlkifRequest, BlkifResponse, VDISK_READONLY};
 
 mod request;
@@ -66,38 +67,6 @@ pub trait Medium {
     fn discard(&mut self, sector: u64, count: u64) -> Result<(), MediumError> {
         let _ = (sector, count);
         Err(MediumError::Unsupported)
-    }
-}
-
-/// Why a frontend is served no longer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// It made its ring impossible.
-    Ring,
-    /// What it says in the store is of no use.
-    Nodes(Fault),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ring => f.write_str("the frontend broke the ring"),
-            Self::Nodes(fault) => fault.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for Error {}
-
-impl<T: Into<Fault>> From<T> for Error {
-    fn from(fault: T) -> Self {
-        Self::Nodes(fault.into())
-    }
-}
-
-impl From<Corrupt> for Error {
-    fn from(Corrupt: Corrupt) -> Self {
-        Self::Ring
     }
 }
 

@@ -11,10 +11,10 @@ use core::fmt;
 use super::rx::Received;
 use super::tx::Offload;
 use super::{PAGE, checksum, flow};
+pub use crate::device::handshake::FrontendError as Error;
 use crate::device::handshake::{Duty, Service};
 use crate::device::xenbus::{Fault, State};
 use crate::device::{Channel, Foreign, GrantRef, Port, Refused, Store};
-use crate::ring::Corrupt;
 
 mod queue;
 
@@ -33,38 +33,6 @@ pub trait Network {
 
     /// The next frame for the guest, into `frame`, which is empty; none if there is none.
     fn next(&mut self, frame: &mut Vec<u8>) -> Option<Received>;
-}
-
-/// Why a frontend is served no longer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// It made a ring impossible, or a frame of slots that cannot be.
-    Ring,
-    /// What it says in the store is of no use.
-    Nodes(Fault),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ring => f.write_str("the frontend broke a ring"),
-            Self::Nodes(fault) => fault.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for Error {}
-
-impl<T: Into<Fault>> From<T> for Error {
-    fn from(fault: T) -> Self {
-        Self::Nodes(fault.into())
-    }
-}
-
-impl From<Corrupt> for Error {
-    fn from(Corrupt: Corrupt) -> Self {
-        Self::Ring
-    }
 }
 
 /// What the frontend can take.

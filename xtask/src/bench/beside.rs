@@ -1,0 +1,134 @@
+//! What a script in dom0 measures of guests: on real Xen with `xl`, beside Oxen with `ox`. QEMU
+//! counts instructions, so that figures do not depend on what else the host does: a second is a
+//! milliard of them, on one CPU or the other.
+
+use anyhow::{Context, Result, ensure};
+
+use super::{scripted, table};
+use crate::qemu::Machine;
+use crate::run::{Hypervisor, Parts};
+use crate::toolstack::Toolstack;
+
+/// Measurements of one script, which prints `row NAME|FIGURE`.
+pub struct Beside<'a> {
+    /// What log files are called by.
+    pub name: &'a str,
+    pub script: &'a str,
+    pub cpu: &'a str,
+    /// Whether less is better in a row; what has a right value is neither ahead nor behind.
+    pub judged: fn(&str) -> bool,
+}
+
+/// Name and figure, in the script's order.
+type Figures = Vec<(String, u64)>;
+
+impl Beside<'_> {
+    /// Measures both, and prints their rows.
+    ///
+    /// # Errors
+    /// When a machine or its script fails, or nothing was measured.
+    pub fn run(&self) -> Result<()> {
+        let xen = self.measure(Hypervisor::Xen, Toolstack::Xl)?;
+        let oxen = self.measure(Hypervisor::Oxen, Toolstack::Ox)?;
+        let rows: Vec<Vec<String>> = xen
+            .iter()
+            .map(|(name, xen)| self.row(name, *xen, &oxen))
+            .collect();
+        table::print(&["", "Xen, xl", "Oxen, ox", "ratio", ""], &rows);
+        Ok(())
+    }
+
+    fn measure(&self, hypervisor: Hypervisor, toolstack: Toolstack) -> Result<Figures> {
+        eprintln!(
+            "xtask: {} by {} on {}",
+            self.name,
+            toolstack.name(),
+            hypervisor.name()
+        );
+        let parts = Parts {
+            hypervisor,
+            toolstack: Some(toolstack),
+            // The scheduler both have. dom0 keeps to CPU 0 and leaves the other to guests.
+            hv_append: "dom0_mem=1G,max:1G dom0_max_vcpus=1 dom0_vcpus_pin sched=credit".into(),
+            ..Parts::default()
+        };
+        let machine = Machine {
+            memory: "3G".into(),
+            cpu: self.cpu.into(),
+            direct: true,
+            icount: true,
+            ..Machine::default()
+        };
+        let name = format!("bench-{}-{}", self.name, hypervisor.name());
+        let outcome = scripted(&parts, &machine, self.script, &name)?;
+        let rows = outcome
+            .script
+            .iter()
+            .filter_map(|line| line.strip_prefix("row "));
+        let figures: Figures = rows.map(parse).collect::<Result<_>>()?;
+        ensure!(!figures.is_empty(), "{}: nothing was measured", self.name);
+        Ok(figures)
+    }
+
+    fn row(&self, name: &str, xen: u64, oxen: &Figures) -> Vec<String> {
+        let Some((_, oxen)) = oxen.iter().find(|entry| entry.0 == name) else {
+            return [name, &table::grouped(xen), "-", "-", "missing"]
+                .map(str::to_owned)
+                .to_vec();
+        };
+        let ratio = *oxen as f64 / xen.max(1) as f64;
+        vec![
+            name.to_owned(),
+            table::grouped(xen),
+            table::grouped(*oxen),
+            format!("{ratio:.2}"),
+            if (self.judged)(name) {
+                table::behind(ratio, 1.0)
+            } else {
+                String::new()
+            },
+        ]
+    }
+}
+
+/// `NAME|FIGURE`.
+fn parse(row: &str) -> Result<(String, u64)> {
+    let (name, figure) = row.split_once('|').context("a row without a figure")?;
+    let figure = figure.trim().parse();
+    Ok((
+        name.to_owned(),
+        figure.with_context(|| format!("no figure in `{row}`"))?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Beside, parse};
+
+    #[test]
+    fn a_row_is_a_name_and_a_number() {
+        let found = parse("grant copy, 64 bytes|901 ").unwrap();
+        assert_eq!(found, ("grant copy, 64 bytes".into(), 901));
+        assert!(parse("yield").is_err() && parse("yield|x").is_err());
+    }
+
+    #[test]
+    fn a_row_says_who_is_behind_and_what_is_missing() {
+        let bench = Beside {
+            name: "test",
+            script: "",
+            cpu: "",
+            judged: |name| name != "weights",
+        };
+        let oxen = [("yield", 90), ("destroy", 1500), ("weights", 101)];
+        let oxen = oxen
+            .map(|(name, figure)| (name.to_owned(), figure))
+            .to_vec();
+        assert_eq!(bench.row("yield", 100, &oxen)[3..], ["0.90", ""]);
+        let cells = bench.row("destroy", 1000, &oxen);
+        assert_eq!(cells[1..], ["1,000", "1,500", "1.50", "behind"]);
+        assert_eq!(bench.row("weights", 100, &oxen)[3..], ["1.01", ""]);
+        let cells = bench.row("list", 1000, &oxen);
+        assert_eq!(cells[1..], ["1,000", "-", "-", "missing"]);
+    }
+}
