@@ -102,6 +102,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 16 } else { 256 },
             failure_persistence: None,
             ..ProptestConfig::default()
         })]

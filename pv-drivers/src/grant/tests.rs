@@ -185,7 +185,7 @@ proptest! {
     })]
 
     #[test]
-    fn no_page_or_entry_has_two_users(steps in proptest::collection::vec(step(), 1..80)) {
+    fn no_page_or_entry_has_two_users(steps in proptest::collection::vec(step(), 1..if cfg!(miri) { 20 } else { 80 })) {
         let bench = Bench::new();
         let slots: &'static Slots = Box::leak(Box::new(Slots::new()));
         for number in 0..64 {

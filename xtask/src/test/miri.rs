@@ -29,6 +29,7 @@ const MIRI_SKIPS: &[&str] = &[
     "mm::host_map::tables::",
     "block::tests::",
     "net::tests::",
+    "xenstore::tests::",
 ];
 
 /// Property tests ask for the time and the current folder; tests leak the tables that a host has

@@ -137,6 +137,12 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 8 } else { 256 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
         #[test]
         fn messages_survive_any_cutting(
             bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..5),
