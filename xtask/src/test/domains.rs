@@ -24,7 +24,7 @@ pub struct Options {
     /// Whose tools: of the matrix only their cells, of other scenarios instead of `ox`
     #[arg(long, value_enum)]
     toolstack: Option<Toolstack>,
-    /// Rounds of a scenario, guests of `eight`, or kills of `rust-guests`
+    /// Rounds of a scenario, guests of `eight` and `crowd`, or kills of `rust-guests`
     #[arg(long, value_name = "NUMBER")]
     count: Option<u32>,
     /// MiB that each guest of `eight` writes to its disk
@@ -58,6 +58,8 @@ enum Scenario {
     Fuzz,
     /// The example guests of pv-drivers, by `xl` on Xen and by `ox` on Oxen
     RustGuests,
+    /// 200 small Rust guests at once, in a machine of 8 GiB
+    Crowd,
 }
 
 impl Scenario {
@@ -70,6 +72,7 @@ impl Scenario {
             Self::Cross => "cross",
             Self::Fuzz => "fuzz",
             Self::RustGuests => "rust-guests",
+            Self::Crowd => "crowd",
         }
     }
 
@@ -81,7 +84,14 @@ impl Scenario {
             Self::Save => include_str!("domains/save.sh"),
             Self::Cross => include_str!("domains/cross.sh"),
             Self::Fuzz => include_str!("domains/fuzz.sh"),
-            Self::RustGuests => include_str!("domains/rust-guests.sh"),
+            Self::RustGuests => concat!(
+                include_str!("domains/examples.sh"),
+                include_str!("domains/rust-guests.sh")
+            ),
+            Self::Crowd => concat!(
+                include_str!("domains/examples.sh"),
+                include_str!("domains/crowd.sh")
+            ),
         }
     }
 
@@ -91,9 +101,17 @@ impl Scenario {
             Self::Matrix | Self::Cross => 1,
             Self::RustGuests => 5,
             Self::Eight => 8,
-            Self::Churn => 200,
+            Self::Churn | Self::Crowd => 200,
             Self::Save => 50,
             Self::Fuzz => 100,
+        }
+    }
+
+    /// Memory of its machine, as QEMU takes it.
+    fn memory(self) -> &'static str {
+        match self {
+            Self::Crowd => "8G",
+            _ => "3G",
         }
     }
 
@@ -131,7 +149,7 @@ const OWN_CELLS: [Cell; 2] = [
     (Hypervisor::Oxen, Toolstack::Ox),
 ];
 
-/// dom0's memory. The machine has three times as much.
+/// dom0's memory. The machine has three times as much, or more.
 const DOM0_MEMORY: &str = "dom0_mem=1G,max:1G";
 
 pub fn run(report: &mut Report, on: Option<Hypervisor>, options: &Options) {
@@ -299,7 +317,7 @@ impl Play {
             ..Parts::default()
         };
         let machine = Machine {
-            memory: "3G".into(),
+            memory: self.scenario.memory().into(),
             direct: true,
             disk: self.disk.clone(),
             smp: self.smp,

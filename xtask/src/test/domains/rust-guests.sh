@@ -1,16 +1,5 @@
 # The example guests of pv-drivers, each with one vCPU and with four; what they say is checked.
 
-# make NAME GUEST VCPUS [WORDS of its command line]: creates one.
-make() {
-    sed "s/^vcpus = .*/vcpus = $3/; s/^name = .*/name = \"$1\"/" "/guests/$2.cfg" >"/run/$1.cfg"
-    [ -z "$4" ] || {
-        sed -i '/^extra = /d' "/run/$1.cfg"
-        echo "extra = \"$4\"" >>"/run/$1.cfg"
-    }
-    rm -f "$(console "$1")"
-    $tool create "/run/$1.cfg" >/dev/null || failed "create $1"
-}
-
 # ended NAME LAST: waits for a guest's end, shows what it said, and looks for its last line.
 ended() {
     local log
@@ -107,32 +96,6 @@ kv_server() {
     $tool shutdown kv || failed "shutdown"
     gone kv || failed "kv does not end"
     rm -f /guests/kv.img
-}
-
-# crowd NUMBER: so many guests at once.
-crowd() {
-    local n=1
-    step "$1 of hello at once"
-    while [ $n -le "$1" ]; do
-        make "hello-$n" hello 1 "stay=yes"
-        n=$((n + 1))
-    done
-    n=1
-    while [ $n -le "$1" ]; do
-        dom0-load await "$(console "hello-$n")" "hello: done" 60 >/dev/null ||
-            failed "hello-$n says nothing"
-        $tool domid "hello-$n" >/dev/null || failed "hello-$n has gone"
-        n=$((n + 1))
-    done
-    $tool list | tail -n 1
-    while [ $n -gt 1 ]; do
-        n=$((n - 1))
-        $tool shutdown "hello-$n" >/dev/null || failed "shutdown"
-    done
-    while [ $n -le "$1" ]; do
-        gone "hello-$n" || failed "hello-$n does not end"
-        n=$((n + 1))
-    done
 }
 
 # The guest of docs/guest-tutorial.md.
