@@ -3,6 +3,7 @@
 use super::Domain;
 use crate::addr::Mfn;
 use crate::irq;
+use crate::pv_mm::absent::Absent;
 use crate::pv_mm::{IoAccess, IoMem, NoIoMem, Rights};
 use crate::sync::Once;
 use alloc::vec::Vec;
@@ -13,6 +14,14 @@ static RESERVED: Once<Vec<Range<u64>>> = Once::new();
 
 /// First frame number beyond the machine's physical addresses.
 static LIMIT: Once<u64> = Once::new();
+
+/// What entries that are not present may name in tables of domains that are not privileged.
+static ABSENT: Once<Absent> = Once::new();
+
+/// Sets it. Called once at boot, before there are domains.
+pub fn restrict_absent_entries(absent: Absent) {
+    ABSENT.call_once(|| absent);
+}
 
 /// Sets which device frames stay the hypervisor's, and how many frames a physical
 /// address can name. Called once at boot.
@@ -55,6 +64,10 @@ impl Domain {
                 &AllDevices
             } else {
                 &NoIoMem
+            },
+            absent: match ABSENT.get() {
+                Some(absent) if !self.privileged => *absent,
+                _ => Absent::ANYTHING,
             },
         }
     }

@@ -119,6 +119,7 @@ impl From<crate::pv_mm::PtError> for Error {
             E::NoIoAccess => Self::NotPermitted,
             E::CacheType => Self::Access,
             E::BadFlags
+            | E::NamesMemory
             | E::NotOwned
             | E::InUseAs(_)
             | E::NotATable

@@ -28,6 +28,7 @@
 //!
 //! Locks: table locks, from higher to lower levels.
 
+pub mod absent;
 pub mod audit;
 pub mod demote;
 pub mod descriptors;
@@ -46,6 +47,7 @@ mod tests;
 use crate::addr::{DomId, Mfn};
 use crate::mm::frame_table::FrameType;
 use crate::mm::page_ref::RefError;
+use absent::Absent;
 
 /// How a domain may map a frame that is not RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,8 @@ pub struct Rights<'a> {
     pub cache_control: bool,
     /// Device memory it may map.
     pub io: &'a dyn IoMem,
+    /// What entries that are not present may name.
+    pub absent: Absent,
 }
 
 impl core::fmt::Debug for Rights<'_> {
@@ -105,6 +109,7 @@ impl<'a> Rights<'a> {
             frames: id,
             cache_control: false,
             io: &NoIoMem,
+            absent: Absent::ANYTHING,
         }
     }
 
@@ -123,6 +128,8 @@ impl<'a> Rights<'a> {
 pub enum PtError {
     /// An entry has bits the interface does not allow.
     BadFlags,
+    /// An entry that is not present names memory, which this CPU would let the guest read.
+    NamesMemory,
     /// An L1 entry maps a frame that is not the domain's, or cannot be had as wished.
     FrameBusy,
     /// An L1 entry maps device memory without the right to.

@@ -124,6 +124,12 @@ enum Halt {
     Failed(PtError),
 }
 
+/// Whether entries need no look, from all their bits together.
+#[inline]
+fn is_idle(rights: &Rights<'_>, all: u64) -> bool {
+    all & pte::P == 0 && (all & pte::FRAME == 0 || rights.absent.is_anything())
+}
+
 fn validate_l1<M: FrameMem, T: Tlb>(
     mm: &Mm<M, T>,
     rights: &Rights<'_>,
@@ -133,18 +139,23 @@ fn validate_l1<M: FrameMem, T: Tlb>(
     let words = mm.mem.words(mfn);
     for (n, group) in words.as_chunks::<GROUP>().0.iter().enumerate() {
         // Most tables are sparse.
-        if mm.mem.gather(mfn, n) & pte::P == 0 {
+        let all = mm.mem.gather(mfn, n);
+        if is_idle(rights, all) {
             continue;
         }
-        guard.occupy(n * GROUP);
+        if all & pte::P != 0 {
+            guard.occupy(n * GROUP);
+        }
         for (k, word) in group.iter().enumerate() {
             // Nobody else writes here: no guest can map it writable, and the MMU does
             // not use a table before it is valid.
             let entry = word.load(Ordering::Relaxed);
-            if entry & pte::P == 0 {
-                continue;
-            }
-            match check_l1(rights, entry).and_then(|e| acquire_l1(mm, rights, e)) {
+            let stored = if entry & pte::P == 0 {
+                rights.absent.check(entry).map(|()| entry)
+            } else {
+                check_l1(rights, entry).and_then(|e| acquire_l1(mm, rights, e))
+            };
+            match stored {
                 Ok(stored) => {
                     if stored != entry {
                         word.store(stored, Ordering::Relaxed);
@@ -198,7 +209,7 @@ fn validate_upper<M: FrameMem, T: Tlb>(
     let mut half = guard.half();
     let mut next = start;
     while next < ENTRIES {
-        if next.is_multiple_of(GROUP) && mm.mem.gather(mfn, next / GROUP) & pte::P == 0 {
+        if next.is_multiple_of(GROUP) && is_idle(rights, mm.mem.gather(mfn, next / GROUP)) {
             next += GROUP;
             continue;
         }
@@ -209,6 +220,10 @@ fn validate_upper<M: FrameMem, T: Tlb>(
         }
         let entry = word.load(Ordering::Relaxed);
         if entry & pte::P == 0 {
+            if let Err(e) = rights.absent.check(entry) {
+                guard.set_progress(index, half);
+                return Err(Halt::Failed(e));
+            }
             continue;
         }
         guard.occupy(index);

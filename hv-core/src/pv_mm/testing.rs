@@ -1,7 +1,8 @@
 //! A guest with a few pages on the fake machine, for tests.
 
+use super::absent::Absent;
 use super::{IoAccess, IoMem, NEVER, Rights, pin, pte};
-use crate::addr::{DomId, GuestVa, Mfn};
+use crate::addr::{DomId, GuestVa, MachAddr, Mfn};
 use crate::arch::FrameMem;
 use crate::mm::Mm;
 use crate::mm::frame_alloc::Request;
@@ -48,6 +49,14 @@ impl Guest {
         Rights {
             cache_control: true,
             io: &OddReadOnly,
+            ..self.rights()
+        }
+    }
+
+    /// Its rights on a CPU that reads what absent entries name: nothing below 1 MiB of 36 bits.
+    pub fn rights_beside_leaks(&self) -> Rights<'static> {
+        Rights {
+            absent: Absent::beyond(MachAddr::new(1 << 20), 36),
             ..self.rights()
         }
     }

@@ -1,5 +1,6 @@
 //! Tests of the page-table rules, one by one; after each, every reference is recounted.
 
+mod absent;
 mod chaos;
 
 use super::audit::{self, Held};

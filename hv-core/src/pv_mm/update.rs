@@ -224,6 +224,7 @@ fn set_l1<M: FrameMem, T: Tlb>(
     how: Store,
 ) -> Result<u64, PtError> {
     if new & pte::P == 0 {
+        rights.absent.check(new)?;
         let old = match how {
             Store::IfEquals(_) => exchange(word, word.load(Ordering::Acquire), new, how)?,
             Store::Set | Store::PreserveAd => word.swap(new, Ordering::AcqRel),
@@ -352,6 +353,8 @@ fn set_upper<M: FrameMem, T: Tlb>(
             });
         }
         link(mm, rights, table, new, preempt)?;
+    } else {
+        rights.absent.check(new)?;
     }
     let before = match exchange(word, old, new, how) {
         Ok(before) => before,

@@ -38,8 +38,12 @@ pub struct Options {
     pub knobs: Knobs,
     /// `xpti=`: page-table isolation.
     pub xpti: Xpti,
+    /// `pv-l1tf=`: whether absent entries of page tables are checked, of domains other than dom0.
+    pub l1tf: Option<bool>,
     /// `spec-ctrl=no`: no mitigations at all.
     pub spec_ctrl: bool,
+    /// `spec-ctrl=verw=` (or `md-clear=`): whether the CPU's buffers are cleared before a guest runs.
+    pub clear_buffers: Option<bool>,
     /// `smep=`: `None` leaves it to the CPU.
     pub smep: Option<bool>,
     /// `smap=`: `None` leaves it to the CPU.
@@ -176,6 +180,8 @@ impl Default for Options {
             knobs: Knobs::DEFAULT,
             xpti: Xpti::default(),
             spec_ctrl: true,
+            clear_buffers: None,
+            l1tf: None,
             smep: None,
             smap: None,
             x2apic: true,
@@ -266,6 +272,7 @@ impl Options {
             "sched_credit_tslice_ms" => value.parse().ok().map(|n| self.knobs.slice_ms = n),
             "sched_ratelimit_us" => value.parse().ok().map(|n| self.knobs.ratelimit_us = n),
             "xpti" => xpti(value).map(|x| self.xpti = x),
+            "pv-l1tf" => l1tf(value).map(|on| self.l1tf = on.or(self.l1tf)),
             "spec-ctrl" => self.spec_ctrl_value(value),
             "clocksource" => clock(value).map(|c| self.clock = Some(c)),
             "dom0" => dom0(value),
@@ -338,11 +345,23 @@ impl Options {
                 }
                 None if part == "no-xen" => self.spec_ctrl = false,
                 None if part.is_empty() => return None,
-                None => {}
+                None => {
+                    self.clear_buffers = flag(part, &["verw", "md-clear"]).or(self.clear_buffers);
+                }
             }
         }
         Some(())
     }
+}
+
+/// What a part like `name`, `no-name` or `name=no` says of a thing that has these names.
+fn flag(part: &str, names: &[&str]) -> Option<bool> {
+    let (name, value) = part.split_once('=').unwrap_or((part, "yes"));
+    let (name, on) = name
+        .strip_prefix("no-")
+        .map_or((name, true), |name| (name, false));
+    let said = boolean(value)? == on;
+    names.contains(&name).then_some(said)
 }
 
 /// Source: Xen's `parse_bool`.
@@ -537,6 +556,19 @@ fn xpti(value: &str) -> Option<Xpti> {
         }
     }
     Some(xpti)
+}
+
+/// `pv-l1tf=<bool>` or a list of `dom0=<bool>`, `domu=<bool>`. dom0 may read all memory anyway.
+fn l1tf(value: &str) -> Option<Option<bool>> {
+    let mut domu = None;
+    for part in value.split(',') {
+        match (boolean(part), flag(part, &["domu"]), flag(part, &["dom0"])) {
+            (Some(on), ..) | (None, Some(on), _) => domu = Some(on),
+            (None, None, Some(_)) => {}
+            (None, None, None) => return None,
+        }
+    }
+    Some(domu)
 }
 
 fn clock(value: &str) -> Option<ClockSource> {

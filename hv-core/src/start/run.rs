@@ -7,9 +7,11 @@ use super::{dom0, ground, hardware, panic};
 use crate::addr::{CpuId, Mfn};
 use crate::arch::machine::{self, area, isolation};
 use crate::domain::notify::SCHEDULER;
+use crate::domain::rights;
 use crate::mm::frame_alloc::Request;
 use crate::mm::{frame_io, host};
 use crate::power;
+use crate::pv_mm::absent::Absent;
 use crate::sync::Once;
 use crate::time::timers;
 use crate::trap;
@@ -62,6 +64,7 @@ extern "C" fn on_own_stack() -> ! {
     dom0::build(boot.info, &boot.options);
     READY.store(true, Ordering::Release);
     isolation::arm();
+    machine::arm_clearing();
     trap::run_guests()
 }
 
@@ -98,6 +101,8 @@ fn isolate(options: &Options) {
         if on { "on" } else { "off" }
     );
     part_predictions(options);
+    clear_buffers(options);
+    restrict_absent_entries(options);
 }
 
 /// Keeps one domain's branches from steering another's, where the CPU can.
@@ -112,6 +117,37 @@ fn part_predictions(options: &Options) {
     );
 }
 
+/// Keeps guests from sampling what was in the CPU's buffers, where the CPU leaks it.
+fn clear_buffers(options: &Options) {
+    let leaks = hardware::hardware().features.stale_buffers && options.spec_ctrl;
+    let on = options.clear_buffers.unwrap_or(leaks);
+    if on {
+        machine::clear_buffers();
+    }
+    log::info!(
+        "buffers cleared before guests run (VERW): {}",
+        if on { "on" } else { "off" }
+    );
+}
+
+/// Keeps guests from reading memory by way of absent entries, where the CPU lets them.
+fn restrict_absent_entries(options: &Options) {
+    let features = &hardware::hardware().features;
+    let on = options
+        .l1tf
+        .unwrap_or(features.meltdown && options.spec_ctrl);
+    if on {
+        // Firmware keeps memory of its own below 4 GiB, which no memory map shows.
+        let end = Mfn::new(host::get().frames.limit().max(1 << 20));
+        let absent = Absent::beyond(end.addr(), features.physical_bits);
+        rights::restrict_absent_entries(absent);
+    }
+    log::info!(
+        "absent entries of guests' page tables checked (L1TF): {}",
+        if on { "on" } else { "off" }
+    );
+}
+
 /// Any other CPU, on its own stack.
 extern "C" fn other_cpu(cpu: CpuId) -> ! {
     machine::init_paging();
@@ -123,6 +159,7 @@ extern "C" fn other_cpu(cpu: CpuId) -> ! {
         machine::relax();
     }
     isolation::arm();
+    machine::arm_clearing();
     trap::run_guests()
 }
 

@@ -417,6 +417,23 @@ pub fn use_branch_barrier() {
     BRANCH_BARRIER.store(true, Ordering::Relaxed);
 }
 
+/// Whether entry code clears the CPU's buffers.
+static CLEAR_BUFFERS: AtomicBool = AtomicBool::new(false);
+
+/// From each CPU's [`arm_clearing`] on its buffers are cleared before a guest runs, so that what the
+/// hypervisor or another guest has worked with cannot be sampled there.
+pub fn clear_buffers() {
+    CLEAR_BUFFERS.store(true, Ordering::Relaxed);
+}
+
+/// Makes this CPU's entry code do so, if that was chosen. Before its first guest.
+pub fn arm_clearing() {
+    if CLEAR_BUFFERS.load(Ordering::Relaxed) {
+        // SAFETY: this CPU's own data; entry code reads it from the next return on.
+        unsafe { (*super::local::data()).buffers = super::descriptors::HYPERVISOR_SS.into() };
+    }
+}
+
 /// One domain's branches do not steer another's.
 fn part_from_last(domain: &Domain) {
     let last = local().last_domain.replace(domain.serial);

@@ -96,7 +96,10 @@ pub struct EntryData {
     pub stack_at: u64,
     /// The guest's `rdx` while entry code needs a register.
     pub scratch_rdx: u64,
-    pad: [u64; (4096 - 168 - 19 * 8) / 8],
+    /// Operand of the `verw` that clears the CPU's buffers before a guest runs: a selector it
+    /// may write through, or 0 when nothing is to be cleared.
+    pub buffers: u64,
+    pad: [u64; (4096 - 168 - 20 * 8) / 8],
     /// The registers of the guest that entered. The stack of every entry from a
     /// guest starts at its end.
     pub frame: GuestRegs,

@@ -248,6 +248,10 @@ oxen_sysenter_entry:
     .global oxen_return_to_guest
 oxen_return_to_guest:
     mov rsp, rax
+    cmp word ptr [rsp - {frame} + {buffers}], 0
+    je 7f
+    verw word ptr [rsp - {frame} + {buffers}]
+7:
     mov rax, [rsp - {frame} + {guest_cr3}]
     test rax, rax
     jnz 3f
@@ -395,6 +399,7 @@ oxen_entry_end:
     settable_flags = const 0x25_4dd5,
     host_cr3 = const offset_of!(EntryData, host_cr3),
     guest_cr3 = const offset_of!(EntryData, guest_cr3),
+    buffers = const offset_of!(EntryData, buffers),
     stack_top = const offset_of!(EntryData, stack_top),
     syscall_entry = const offset_of!(EntryData, syscall_entry),
     syscall32_entry = const offset_of!(EntryData, syscall32_entry),

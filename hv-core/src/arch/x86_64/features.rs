@@ -80,6 +80,9 @@ pub struct Features {
     pub meltdown: bool,
     /// PRED_CMD: indirect branch prediction can be made to forget.
     pub branch_barrier: bool,
+    /// Shows what its internal buffers last held (MDS, TAA, MMIO stale data, RFDS), and `verw`
+    /// clears them.
+    pub stale_buffers: bool,
 }
 
 impl Features {
@@ -128,6 +131,11 @@ impl Features {
             cpuid_faulting: vendor == Vendor::Intel && has_cpuid_faulting(hypervisor),
             branch_barrier: leaf7.edx >> 26 & 1 != 0 || ext8.ebx >> 12 & 1 != 0,
             meltdown: leaks_by_meltdown(vendor, family, model, arch_capabilities),
+            stale_buffers: shows_stale_buffers(
+                leaf7.edx >> 10 & 1 != 0,
+                leaf7.ebx >> 11 & 1 != 0,
+                arch_capabilities,
+            ),
         }
     }
 
@@ -223,6 +231,18 @@ fn has_cpuid_faulting(hypervisor: Option<Hypervisor>) -> bool {
     hypervisor.is_none()
         && __cpuid(1).ecx >> 26 & 1 != 0
         && unsafe { Msr::new(0xce).read() } >> 31 & 1 != 0
+}
+
+/// Whether buffers leak and `verw` clears them. Source: Intel SDM vol. 4, `IA32_ARCH_CAPABILITIES`.
+fn shows_stale_buffers(md_clear: bool, rtm: bool, arch_capabilities: u64) -> bool {
+    let says = |bit: u32| arch_capabilities >> bit & 1 != 0;
+    let (mds_no, taa_no) = (says(5), says(8));
+    // SBDR_SSDP_NO, FBSDP_NO, PSDP_NO.
+    let mmio_no = says(13) && says(14) && says(15);
+    // Microcode that knows of a leak says that `verw` clears: MD_CLEAR, FB_CLEAR, RFDS_CLEAR.
+    let by_data = md_clear && (!mds_no || rtm && !taa_no);
+    let by_mmio = says(17) && !mmio_no;
+    by_data || by_mmio || says(28)
 }
 
 /// Intel CPUs leak unless they say RDCL_NO or are in-order Atoms; AMD's do not.

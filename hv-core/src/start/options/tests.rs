@@ -82,6 +82,11 @@ fn switches_have_many_spellings() {
     assert_eq!((o.spec_ctrl, o.xpti.dom0), (false, Some(false)));
     assert_eq!(Options::parse("xpti=1 spec-ctrl=no").xpti.dom0, Some(true));
     assert_eq!(Options::parse("reboot=k").reboot, Reboot::Keyboard);
+    let verw = |line: &str| Options::parse(line).clear_buffers;
+    assert_eq!(verw("spec-ctrl=ibpb,verw"), Some(true));
+    assert_eq!(verw("spec-ctrl=no-verw,ibpb"), Some(false));
+    assert_eq!(verw("spec-ctrl=md-clear=0"), Some(false));
+    assert_eq!(verw("spec-ctrl=no"), None);
 }
 
 proptest! {
