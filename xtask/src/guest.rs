@@ -2,7 +2,7 @@
 //! own, on a disk that dom0 mounts at `/guests` and where guests' disks are made. The example guests
 //! of pv-drivers are there too.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -33,7 +33,7 @@ pub fn disk() -> Result<PathBuf> {
     let folder = scratch.path().join("files");
     std::fs::create_dir(&folder)?;
     let cache = paths::cache()?;
-    let vmlinux = vmlinux(&kernel, &cache)?;
+    let vmlinux = vmlinux(&kernel)?;
     let initrd = initramfs(&kernel)?;
     let fuzz = std::fs::read(test::guests::kernel("pv-fuzz")?)?;
     let examples = examples()?;
@@ -108,8 +108,11 @@ fn examples() -> Result<Vec<(String, Vec<u8>)>> {
 
 /// The ELF file in Debian's bzImage: creating a domain from it spares an emulated machine the ten
 /// seconds of unpacking.
-fn vmlinux(kernel: &Kernel, cache: &Path) -> Result<PathBuf> {
-    let file = cache.join(format!("vmlinux-{}", kernel.version));
+///
+/// # Errors
+/// When it cannot be unpacked or written.
+pub fn vmlinux(kernel: &Kernel) -> Result<PathBuf> {
+    let file = paths::cache()?.join(format!("vmlinux-{}", kernel.version));
     if process::is_fresh(&file, &kernel.vmlinuz) {
         return Ok(file);
     }

@@ -141,7 +141,7 @@ pub fn add_ground(archive: &mut Archive, init: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// When a file cannot be read or written.
-pub fn extended(initrd: &Path, files: &[(&str, u32, Vec<u8>)], to: &Path) -> Result<()> {
+pub fn extended(initrd: &Path, files: &[(&str, u32, &[u8])], to: &Path) -> Result<()> {
     let mut bytes =
         std::fs::read(initrd).with_context(|| format!("cannot read {}", initrd.display()))?;
     bytes.resize(bytes.len().next_multiple_of(512), 0);

@@ -72,6 +72,9 @@ pub struct Parts {
     /// The hypervisor without optimisation, with debug assertions
     #[arg(long)]
     pub debug: bool,
+    /// More of dom0's files, by their path: for scripts.
+    #[arg(skip)]
+    pub files: Vec<(String, Vec<u8>)>,
 }
 
 /// What lies below the kernel.
@@ -232,7 +235,10 @@ pub fn headless(
     let mut stack = parts.stack(None)?;
     if let (Some(script), Some(initrd)) = (script, &stack.initrd) {
         let with_script = scratch.path().join("with-script.img");
-        initramfs::extended(initrd, &[("script", 0o755, script.to_vec())], &with_script)?;
+        let mut files = vec![("script", 0o755, script)];
+        let more = parts.files.iter();
+        files.extend(more.map(|(name, content)| (name.as_str(), 0o644, content.as_slice())));
+        initramfs::extended(initrd, &files, &with_script)?;
         stack.initrd = Some(with_script);
     }
     let command = machine.command(&stack, scratch.path())?;

@@ -23,7 +23,12 @@ pub struct Network {
     phy: Phy<Guest>,
     interface: Interface,
     sockets: SocketSet<'static>,
+    /// Of the next connection that begins here.
+    port: u16,
 }
+
+/// Ports of connections that begin here (RFC 6335).
+const PORTS: core::ops::RangeInclusive<u16> = 49152..=65535;
 
 impl core::fmt::Debug for Network {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -56,6 +61,7 @@ impl Network {
             phy,
             interface,
             sockets: SocketSet::new(Vec::new()),
+            port: *PORTS.start(),
         })
     }
 
@@ -63,6 +69,32 @@ impl Network {
     pub fn tcp(&mut self) -> SocketHandle {
         let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER]);
         self.sockets.add(tcp::Socket::new(buffer(), buffer()))
+    }
+
+    /// Begins a connection to a server.
+    ///
+    /// # Errors
+    /// The socket is in use, or the address or port is 0.
+    pub fn connect(
+        &mut self,
+        handle: SocketHandle,
+        server: Ipv4Address,
+        port: u16,
+    ) -> Result<(), tcp::ConnectError> {
+        let own = self.port;
+        self.port = own.checked_add(1).unwrap_or(*PORTS.start());
+        let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
+        socket.connect(self.interface.context(), (server, port), own)
+    }
+
+    /// Ends a socket at once; the other end is told if it is reached.
+    ///
+    /// # Panics
+    /// If the handle is of another network.
+    pub fn remove(&mut self, handle: SocketHandle) {
+        self.socket(handle).abort();
+        self.interface.poll(now(), &mut self.phy, &mut self.sockets);
+        self.sockets.remove(handle);
     }
 
     /// One of the sockets.

@@ -5,7 +5,9 @@
 
 mod bench;
 mod disk;
+mod domain;
 mod load;
+mod measure;
 mod memory;
 mod net;
 mod random;
@@ -20,6 +22,11 @@ const USAGE: &str = "usage: dom0-load bench
        dom0-load disk DEVICE MIB
        dom0-load tcp ADDRESS:PORT MIB
        dom0-load serve ADDRESS:PORT
+       dom0-load measure-disk DEVICE MIB KIND:KIB:DEPTH...
+       dom0-load measure-tcp ADDRESS MIB KIND...
+       dom0-load measure-serve ADDRESS
+       dom0-load cpu-time DOMAIN
+       dom0-load sit
        dom0-load await FILE TEXT SECONDS";
 
 fn main() -> ExitCode {
@@ -33,6 +40,15 @@ fn main() -> ExitCode {
         ["disk", device, mib] => number(mib).and_then(|mib| disk::run(device, mib)),
         ["tcp", address, mib] => number(mib).and_then(|mib| net::run(address, mib)),
         ["serve", address] => net::serve(address),
+        ["measure-disk", device, mib, works @ ..] => {
+            number(mib).and_then(|mib| measure::disk::run(device, mib, works))
+        }
+        ["measure-tcp", address, mib, works @ ..] => {
+            number(mib).and_then(|mib| measure::net::run(address, mib, works))
+        }
+        ["measure-serve", address] => measure::net::serve(address),
+        ["cpu-time", domain] => number(domain).and_then(domain::spent),
+        ["sit"] => domain::sit(),
         ["await", file, text, seconds] => number(seconds).and_then(|s| wait::run(file, text, s)),
         // Roles of `bench` and `load`, started by themselves.
         ["exit", code] => {

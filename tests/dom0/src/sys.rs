@@ -6,6 +6,10 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+mod transfers;
+
+pub use transfers::Transfers;
+
 /// Bytes in a page.
 pub const PAGE: usize = 4096;
 
@@ -244,9 +248,10 @@ pub fn no_hypercall(privcmd: RawFd) -> i32 {
     unsafe { libc::ioctl(privcmd, IOCTL_UNKNOWN, &raw mut call) }
 }
 
-/// `__HYPERVISOR_memory_op` and `__HYPERVISOR_sysctl` of Xen's public header `xen.h`.
+/// `__HYPERVISOR_memory_op`, `__HYPERVISOR_sysctl` and `__HYPERVISOR_domctl` of Xen's public header `xen.h`.
 const MEMORY_OP: u64 = 12;
 const SYSCTL: u64 = 35;
+const DOMCTL: u64 = 36;
 
 /// Makes a hypercall with a command and a buffer, which must hold what that command reads and writes.
 fn hypercall<T>(privcmd: RawFd, op: u64, command: u64, buffer: &mut T) -> i64 {
@@ -320,14 +325,47 @@ pub fn free_pages(privcmd: RawFd) -> Option<u64> {
         free_pages: 0,
         after: [0; 72],
     };
-    let pointer = &raw mut call;
+    (control(privcmd, SYSCTL, &mut call) == 0 && call.total_pages > 0).then_some(call.free_pages)
+}
+
+/// Makes a hypercall whose only argument is a buffer, which must hold what it reads and writes.
+fn control<T>(privcmd: RawFd, op: u64, buffer: &mut T) -> i32 {
+    let pointer = &raw mut *buffer;
     let mut request = PrivcmdHypercall {
-        op: SYSCTL,
+        op,
         arg: [pointer.expose_provenance() as u64, 0, 0, 0, 0],
     };
     // SAFETY: both have the layouts the call wants, and are present.
-    let result = unsafe { libc::ioctl(privcmd, IOCTL_HYPERCALL, &raw mut request) };
-    (result == 0 && call.total_pages > 0).then_some(call.free_pages)
+    unsafe { libc::ioctl(privcmd, IOCTL_HYPERCALL, &raw mut request) }
+}
+
+/// `struct xen_domctl` of `domctl.h` for `XEN_DOMCTL_getdomaininfo`.
+#[repr(C)]
+struct Domctl {
+    command: u32,
+    version: u32,
+    domain: u16,
+    padding: [u16; 3],
+    found: u16,
+    before: [u16; 27],
+    cpu_time: u64,
+    after: [u8; 64],
+}
+
+/// Nanoseconds that a domain's vCPUs have run (`XEN_DOMCTL_getdomaininfo`).
+pub fn cpu_time(privcmd: RawFd, domain: u16) -> Option<u64> {
+    let mut call = Domctl {
+        command: 5,
+        version: 0x15,
+        domain,
+        padding: [0; 3],
+        found: 0,
+        before: [0; 27],
+        cpu_time: 0,
+        after: [0; 64],
+    };
+    // The hypervisor answers with the next domain where there is no such one.
+    (control(privcmd, DOMCTL, &mut call) == 0 && call.found == domain).then_some(call.cpu_time)
 }
 
 /// Both ends of a pipe.

@@ -20,7 +20,53 @@ pub struct Beside<'a> {
 }
 
 /// Name and figure, in the script's order.
-type Figures = Vec<(String, u64)>;
+pub type Figures = Vec<(String, u64)>;
+
+/// The machine of guests: dom0 keeps to one CPU and leaves the other to them.
+pub fn machine(cpu: &str) -> Machine {
+    Machine {
+        memory: "3G".into(),
+        cpu: cpu.into(),
+        direct: true,
+        icount: true,
+        ..Machine::default()
+    }
+}
+
+/// What a script says of guests on a hypervisor, made by its own tools; dom0 has `files` too.
+///
+/// # Errors
+/// When the machine or its script fails, or nothing was measured.
+pub fn measure(
+    hypervisor: Hypervisor,
+    name: &str,
+    script: &str,
+    files: Vec<(String, Vec<u8>)>,
+    machine: &Machine,
+) -> Result<Figures> {
+    let toolstack = match hypervisor {
+        Hypervisor::Xen => Toolstack::Xl,
+        Hypervisor::Oxen | Hypervisor::None => Toolstack::Ox,
+    };
+    let (by, on) = (toolstack.name(), hypervisor.name());
+    eprintln!("xtask: {name} by {by} on {on}");
+    let parts = Parts {
+        hypervisor,
+        toolstack: Some(toolstack),
+        // The scheduler both have.
+        hv_append: "dom0_mem=1G,max:1G dom0_max_vcpus=1 dom0_vcpus_pin sched=credit".into(),
+        files,
+        ..Parts::default()
+    };
+    let outcome = scripted(&parts, machine, script, &format!("bench-{name}-{on}"))?;
+    let rows = outcome
+        .script
+        .iter()
+        .filter_map(|line| line.strip_prefix("row "));
+    let figures: Figures = rows.map(parse).collect::<Result<_>>()?;
+    ensure!(!figures.is_empty(), "{name}: nothing was measured");
+    Ok(figures)
+}
 
 impl Beside<'_> {
     /// Measures both, and prints their rows.
@@ -28,46 +74,27 @@ impl Beside<'_> {
     /// # Errors
     /// When a machine or its script fails, or nothing was measured.
     pub fn run(&self) -> Result<()> {
-        let xen = self.measure(Hypervisor::Xen, Toolstack::Xl)?;
-        let oxen = self.measure(Hypervisor::Oxen, Toolstack::Ox)?;
+        let machine = machine(self.cpu);
+        let xen = measure(
+            Hypervisor::Xen,
+            self.name,
+            self.script,
+            Vec::new(),
+            &machine,
+        )?;
+        let oxen = measure(
+            Hypervisor::Oxen,
+            self.name,
+            self.script,
+            Vec::new(),
+            &machine,
+        )?;
         let rows: Vec<Vec<String>> = xen
             .iter()
             .map(|(name, xen)| self.row(name, *xen, &oxen))
             .collect();
         table::print(&["", "Xen, xl", "Oxen, ox", "ratio", ""], &rows);
         Ok(())
-    }
-
-    fn measure(&self, hypervisor: Hypervisor, toolstack: Toolstack) -> Result<Figures> {
-        eprintln!(
-            "xtask: {} by {} on {}",
-            self.name,
-            toolstack.name(),
-            hypervisor.name()
-        );
-        let parts = Parts {
-            hypervisor,
-            toolstack: Some(toolstack),
-            // The scheduler both have. dom0 keeps to CPU 0 and leaves the other to guests.
-            hv_append: "dom0_mem=1G,max:1G dom0_max_vcpus=1 dom0_vcpus_pin sched=credit".into(),
-            ..Parts::default()
-        };
-        let machine = Machine {
-            memory: "3G".into(),
-            cpu: self.cpu.into(),
-            direct: true,
-            icount: true,
-            ..Machine::default()
-        };
-        let name = format!("bench-{}-{}", self.name, hypervisor.name());
-        let outcome = scripted(&parts, &machine, self.script, &name)?;
-        let rows = outcome
-            .script
-            .iter()
-            .filter_map(|line| line.strip_prefix("row "));
-        let figures: Figures = rows.map(parse).collect::<Result<_>>()?;
-        ensure!(!figures.is_empty(), "{}: nothing was measured", self.name);
-        Ok(figures)
     }
 
     fn row(&self, name: &str, xen: u64, oxen: &Figures) -> Vec<String> {

@@ -2,11 +2,14 @@
 //! boot loader and QEMU. A row where Oxen is behind says so.
 
 mod beside;
+mod devices;
 mod domains;
+mod linux;
 mod memory;
 mod microbench;
 mod operations;
 mod size;
+mod start;
 mod table;
 mod time;
 
@@ -44,6 +47,10 @@ enum Part {
     Operations,
     /// Executed instructions of single operations of a guest
     Microbench,
+    /// Executed instructions of a guest in Rust to its first words, beside a Linux guest
+    Start,
+    /// Disk and card of a guest in Rust, beside those of a Linux guest
+    Devices,
     /// Guests: their making and end, devices, save and restore, shares of a CPU
     Domains,
 }
@@ -61,6 +68,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     if wants(Part::Microbench) {
         microbench::run(&args.cpu)?;
+    }
+    if wants(Part::Start) {
+        start::run(&args.cpu)?;
+    }
+    if wants(Part::Devices) {
+        devices::run(&args.cpu)?;
     }
     if wants(Part::Domains) {
         domains::run(&args.cpu)?;
