@@ -46,8 +46,8 @@ impl Bits {
                 .is_some_and(|(word, bit)| word.fetch_and(!bit, Ordering::SeqCst) & bit != 0)
     }
 
-    /// Takes all events of the ports that are set in `of`, as one bit each.
-    pub fn take_all(self, of: &[AtomicU64; 64]) -> bool {
+    /// Takes all events of the ports that are set in `of`, as one bit each from port 0 on.
+    pub fn take_all(self, of: &[AtomicU64]) -> bool {
         let mut any = false;
         for (pending, of) in self.pending.iter().zip(of) {
             let due = pending.load(Ordering::SeqCst) & of.load(Ordering::SeqCst);

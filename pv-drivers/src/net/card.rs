@@ -424,14 +424,16 @@ impl<P: Platform> Card<P> {
         Ok(None)
     }
 
-    /// To be called before sleeping: whether there is something to do after all.
+    /// To be called before sleeping: whether there is something to do after all. That frames were
+    /// sent is told only while one of the longest would find no room.
     ///
     /// # Errors
     /// As [`poll`](Self::poll).
     pub fn arm(&mut self) -> Result<bool, Error> {
+        let most = self.features.map_or(MOST, |features| features.most);
         let mut busy = false;
         for queue in &mut self.queues {
-            match (queue.tx.arm(), queue.rx.arm()) {
+            match (queue.tx.arm(most), queue.rx.arm()) {
                 (Ok(tx), Ok(rx)) => busy |= tx | rx,
                 (Err(error), _) | (_, Err(error)) => return Err(self.fail(error)),
             }

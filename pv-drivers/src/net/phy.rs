@@ -166,22 +166,25 @@ pub struct TxToken<'a, P: Platform> {
 
 impl<P: Platform> smoltcp::phy::TxToken for TxToken<'_, P> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        self.frame.clear();
-        self.frame.resize(len, 0);
-        let result = f(self.frame);
-        let v6 = self.frame.get(12..14) == Some(&[0x86, 0xdd]);
+        // What an earlier frame left is written over: clearing it would cost as much as a copy.
+        if self.frame.len() < len {
+            self.frame.resize(len, 0);
+        }
+        let frame = &mut self.frame[..len];
+        let result = f(frame);
+        let v6 = frame.get(12..14) == Some(&[0x86, 0xdd]);
         let blank = !v6 || self.card.features().is_some_and(|f| f.checksum_v6);
         let offload = Offload {
             checksum: if blank {
-                checksum::blank(self.frame)
+                checksum::blank(frame)
             } else {
-                checksum::complete(self.frame);
+                checksum::complete(frame);
                 false
             },
             segment: self.segment,
         };
-        let queue = flow(self.frame) % self.card.queues().max(1);
-        match self.card.send(queue, &[self.frame.as_slice()], offload) {
+        let queue = flow(frame) % self.card.queues().max(1);
+        match self.card.send(queue, &[frame], offload) {
             Ok(()) => self.card.push(),
             Err(error) => *self.error = Some(error),
         }

@@ -43,7 +43,10 @@ pub struct Received {
 /// A frame whose parts come one by one.
 #[derive(Default)]
 struct Partial {
+    /// What of it has come, and behind it what an earlier frame left.
     data: Vec<u8>,
+    /// Bytes that have come.
+    len: usize,
     slots: usize,
     info: Received,
     /// The next slot is an extra one.
@@ -144,8 +147,8 @@ impl<P: Platform> Rx<P> {
             }
             let mut whole = mem::take(&mut self.partial);
             // The next frame gets the caller's memory.
+            whole.data.truncate(whole.len);
             mem::swap(into, &mut whole.data);
-            whole.data.clear();
             self.partial.data = whole.data;
             if !whole.failed && into.len() >= HEADER {
                 return Ok(Some(whole.info));
@@ -173,12 +176,15 @@ impl<P: Platform> Rx<P> {
                 if offset + size > PAGE {
                     return Err(Error::Misbehaved(Misbehaviour::Extent));
                 }
-                let at = partial.data.len();
-                if at + size > MOST {
+                let (at, end) = (partial.len, partial.len + size);
+                if end > MOST {
                     return Err(Error::Misbehaved(Misbehaviour::Chain));
                 }
-                partial.data.resize(at + size, 0);
-                page.read(offset, &mut partial.data[at..]);
+                if partial.data.len() < end {
+                    partial.data.resize(end, 0);
+                }
+                page.read(offset, &mut partial.data[at..end]);
+                partial.len = end;
             }
             Err(_) => partial.failed = true,
         }

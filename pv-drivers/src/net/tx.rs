@@ -193,8 +193,10 @@ impl<P: Platform> Tx<P> {
         Ok(())
     }
 
-    pub fn arm(&mut self) -> Result<bool, Error> {
-        Ok(self.ring.arm()?)
+    /// Asks to be told of the next response if there is no room for a frame of `most` bytes; whether
+    /// one waits after all.
+    pub fn arm(&mut self, most: usize) -> Result<bool, Error> {
+        Ok(!self.fits(most) && self.ring.arm()?)
     }
 }
 

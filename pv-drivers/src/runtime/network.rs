@@ -12,8 +12,9 @@ use super::{Guest, clock, wait};
 use crate::net::phy::Phy;
 use crate::net::{Card, Error, Options};
 
-/// Bytes of each of a socket's two buffers.
-const BUFFER: usize = 64 << 10;
+/// Bytes of each of a socket's two buffers: several of the longest frames, so that one is filled
+/// while others are under way.
+const BUFFER: usize = 256 << 10;
 
 /// Longest sleep, in nanoseconds.
 const LONGEST: u64 = 1_000_000_000;

@@ -4,7 +4,7 @@
 //! the others that sleep, each of which has a channel to itself for that: so nobody sleeps on after
 //! an event that another vCPU has taken.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Once;
 use xen_abi::xen::XEN_LEGACY_MAX_VCPUS;
@@ -21,6 +21,9 @@ const SHORT: u64 = 1_000_000;
 
 /// Ports that are waited for, a bit each.
 static OPEN: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+
+/// How many words of [`OPEN`] ever had a bit: ports are given out from the lowest on.
+static WORDS: AtomicUsize = AtomicUsize::new(0);
 
 /// How often events were taken.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
@@ -42,9 +45,16 @@ fn find(port: Port) -> Option<(&'static AtomicU64, u64)> {
     Some((word, 1 << (port.0 % 64)))
 }
 
+/// The words of [`OPEN`] that are in use.
+fn open() -> &'static [AtomicU64] {
+    let words = WORDS.load(Ordering::SeqCst);
+    OPEN.get(..words).unwrap_or(&OPEN)
+}
+
 /// From now on an event on this port ends waits.
 pub(super) fn add(port: Port) {
     if let Some((word, bit)) = find(port) {
+        WORDS.fetch_max((port.0 / 64) as usize + 1, Ordering::SeqCst);
         word.fetch_or(bit, Ordering::SeqCst);
     }
 }
@@ -72,7 +82,7 @@ pub(super) fn ring_all() {
 
 /// Takes what events there are, and tells everybody.
 fn look() {
-    if shared::bits().take_all(&OPEN) {
+    if shared::bits().take_all(open()) {
         ring_all();
     }
 }
@@ -116,11 +126,13 @@ fn news(known: &AtomicU32) -> bool {
 fn sleep(bell: Option<&Channel<Native>>, until: u64) {
     let mut ports = [Port(0); MOST];
     let mut count = 0;
-    let open = OPEN.iter().zip(0..).flat_map(|(word, n)| {
-        let word = word.load(Ordering::SeqCst);
-        (0..64)
-            .filter(move |bit| word & 1 << bit != 0)
-            .map(move |bit| Port(n * 64 + bit))
+    let open = open().iter().zip(0..).flat_map(|(word, n)| {
+        let mut left = word.load(Ordering::SeqCst);
+        core::iter::from_fn(move || {
+            let bit = left.trailing_zeros();
+            left &= left.wrapping_sub(1);
+            (bit < 64).then(|| Port(n * 64 + bit))
+        })
     });
     let mut complete = bell.is_some();
     for port in bell.map(Channel::port).into_iter().chain(open) {

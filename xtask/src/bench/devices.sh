@@ -6,8 +6,8 @@ failed() {
     tail -n 20 "$(console "$1")"
     exit 1
 }
-mib=32
-disk="read:256:4 read:64:8 read:4:32 write:256:4 write:64:8 write:4:32 random:4:1 random:4:16"
+mib=8
+disk="read:256:4 read:64:8 read:4:32 write:256:4 write:64:8 write:4:32 random:4:1"
 card="send receive echo turns"
 
 # The disk is in memory, and all of it is there.
@@ -46,7 +46,7 @@ $tool destroy tux && gone tux || failed tux
 words() {
     echo "$1" | tr ' ' ,
 }
-make iobench iobench 32 "extra = \"mib=$mib disk=$(words "$disk"),check tcp=$(words "$card")\""
+make iobench iobench 33 "extra = \"mib=$mib disk=$(words "$disk"),check tcp=$(words "$card")\""
 gone iobench 600 || failed iobench
 dom0-load await "$(console iobench)" "iobench: done" 20 || failed iobench
 tr -d '\r' <"$(console iobench)" | sed -n 's/^row /row rust: /p; /^iobench/p'

@@ -27,7 +27,7 @@ struct Traffic {
 
 /// Does each work, `mib` MiB of each, and prints a row of each.
 pub fn run(mib: u64, works: &str) -> Result<(), Error> {
-    let address = boot::option("address").unwrap_or("10.0.3.32");
+    let address = boot::option("address").unwrap_or("10.0.3.33");
     let Ok(own) = address.parse() else {
         println!("iobench: {address} is no address");
         return Ok(());
