@@ -15,8 +15,38 @@ pub struct Beside<'a> {
     pub name: &'a str,
     pub script: &'a str,
     pub cpu: &'a str,
-    /// Whether less is better in a row; what has a right value is neither ahead nor behind.
-    pub judged: fn(&str) -> bool,
+    /// What is right in a row.
+    pub right: fn(&str) -> Right,
+}
+
+/// What is right in a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Right {
+    /// No more than on Xen.
+    Less,
+    /// No less than on Xen.
+    More,
+    /// 100, or two more or less.
+    Hundred,
+    /// No more than this.
+    AtMost(u64),
+}
+
+impl Right {
+    /// What is said of a row: nothing, or that Oxen is behind.
+    fn verdict(self, xen: u64, oxen: u64) -> String {
+        let holds = match self {
+            Self::Less => oxen <= xen,
+            Self::More => oxen >= xen,
+            Self::Hundred => (98..=102).contains(&oxen),
+            Self::AtMost(most) => oxen <= most,
+        };
+        if holds {
+            String::new()
+        } else {
+            "behind".into()
+        }
+    }
 }
 
 /// Name and figure, in the script's order.
@@ -109,11 +139,7 @@ impl Beside<'_> {
             table::grouped(xen),
             table::grouped(*oxen),
             format!("{ratio:.2}"),
-            if (self.judged)(name) {
-                table::behind(ratio, 1.0)
-            } else {
-                String::new()
-            },
+            (self.right)(name).verdict(xen, *oxen),
         ]
     }
 }
@@ -130,7 +156,7 @@ fn parse(row: &str) -> Result<(String, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Beside, parse};
+    use super::{Beside, Right, parse};
 
     #[test]
     fn a_row_is_a_name_and_a_number() {
@@ -145,7 +171,10 @@ mod tests {
             name: "test",
             script: "",
             cpu: "",
-            judged: |name| name != "weights",
+            right: |name| match name {
+                "weights" => Right::Hundred,
+                _ => Right::Less,
+            },
         };
         let oxen = [("yield", 90), ("destroy", 1500), ("weights", 101)];
         let oxen = oxen
@@ -155,6 +184,10 @@ mod tests {
         let cells = bench.row("destroy", 1000, &oxen);
         assert_eq!(cells[1..], ["1,000", "1,500", "1.50", "behind"]);
         assert_eq!(bench.row("weights", 100, &oxen)[3..], ["1.01", ""]);
+        assert_eq!(Right::Hundred.verdict(100, 97), "behind");
+        assert_eq!(Right::More.verdict(30, 29), "behind");
+        assert_eq!(Right::AtMost(30).verdict(90, 30), "");
+        assert_eq!(Right::AtMost(30).verdict(90, 31), "behind");
         let cells = bench.row("list", 1000, &oxen);
         assert_eq!(cells[1..], ["1,000", "-", "-", "missing"]);
     }

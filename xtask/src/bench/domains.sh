@@ -57,6 +57,12 @@ start=$(now)
 $tool destroy g1 && gone g1 || failed "destroy"
 row "destroy" "$(since "$start")"
 
+free=$(dom0-load memory | sed -n 's/free //p')
+$tool create /guests/hello.cfg 'extra="stay=yes"' >/dev/null || failed "create hello"
+await hello "hello: done" 60 || failed "hello"
+row "guests of 8 MiB in a GiB" $((1024 * 1024 / (free - $(dom0-load memory | sed -n 's/free //p'))))
+$tool destroy hello && gone hello || failed "destroy hello"
+
 # Three guests that never rest, and one that mostly sleeps, on CPU 1.
 for number in 1 2 3 4; do
     weight=$((number == 2 ? 512 : 256))
@@ -77,7 +83,7 @@ if $tool sched-credit -d g1 -c 40 >/dev/null 2>&1; then
     sleep 3
     one=$(cpu_time g1)
     sleep 30
-    row "cap of 40 %: percent had" $((($(cpu_time g1) - one) * 100 / 300))
+    row "cap of 40 %: hundredths of it" $((($(cpu_time g1) - one) * 10000 / 40 / 300))
     $tool sched-credit -d g1 -c 0
     $tool unpause g2
 fi

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::beside::Beside;
+use super::beside::{Beside, Right};
 
 pub fn run(cpu: &str) -> Result<()> {
     println!("Operations of a guest, in executed instructions; 2 CPUs, {cpu}");
@@ -10,7 +10,7 @@ pub fn run(cpu: &str) -> Result<()> {
         name: "microbench",
         script: include_str!("microbench.sh"),
         cpu,
-        judged: |_| true,
+        right: |_| Right::Less,
     };
     bench.run()
 }
