@@ -13,7 +13,7 @@ pub use mmu::{
 };
 
 /// Pages tests may take.
-const POOL_PAGES: usize = 1024;
+pub const POOL_PAGES: usize = 1024;
 
 #[repr(C, align(4096))]
 struct Pool(UnsafeCell<[[u64; 512]; POOL_PAGES]>);
@@ -36,11 +36,15 @@ impl Page {
     /// # Panics
     /// When the pool is empty.
     pub fn take() -> Self {
+        Self::try_take().expect("a page is left")
+    }
+
+    /// The same, if one is left.
+    pub fn try_take() -> Option<Self> {
         let index = TAKEN.fetch_add(1, Ordering::Relaxed);
-        assert!(index < POOL_PAGES);
-        Self {
+        (index < POOL_PAGES).then(|| Self {
             va: POOL.0.get() as u64 + index as u64 * 4096,
-        }
+        })
     }
 
     /// The page of a PFN of the boot region.

@@ -3,6 +3,18 @@
 steps=0
 seed=1
 
+# lived NAME: waits for the end of a guest. One that has stopped itself for good, without an end, gets no
+# CPU any more, and is ended.
+lived() {
+    local id before now=none
+    id=$($tool domid "$1" 2>/dev/null) || return 0
+    until gone "$1" 2 >/dev/null; do
+        before=$now
+        now=$(dom0-load cpu-time "$id" 2>/dev/null) || return 0
+        [ "$now" != "$before" ] || { $tool destroy "$1"; return; }
+    done
+}
+
 # harm MODE STEPS SEED: one life of such a guest; adds what it did to $steps.
 harm() {
     local log took
@@ -19,9 +31,9 @@ CONFIG
     log=$(console harm)
     rm -f "$log"
     $tool create /run/harm.cfg >/dev/null || failed "create a guest with seed $3"
-    # One that has stopped itself for good, without an end, is ended.
-    gone harm 60 >/dev/null || $tool destroy harm
+    lived harm
     gone harm || failed "the guest with seed $3 cannot be destroyed"
+    grep -v "called from" "$log" | tail -n 2 | tr -d '\r'
     took=$(sed -n 's/.*FUZZ .*steps\{0,1\} \([0-9]*\).*/\1/p' "$log" | tail -n 1)
     steps=$((steps + ${took:-0}))
 }
@@ -42,6 +54,7 @@ for mode in calls rings tables; do
         harm $mode $((left < 100000 ? left : 100000)) $seed
         seed=$((seed + 1))
         lives=$((lives + 1))
+        [ $((lives % 20)) != 0 ] || step "$mode: $steps steps in $lives lives so far"
         [ $lives -lt 2000 ] || failed "$mode: $steps steps in $lives lives"
     done
     step "$mode: $steps steps in $lives lives"

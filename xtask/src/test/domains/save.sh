@@ -26,7 +26,7 @@ for round in $(seq "$count"); do
     inside=$(shell g1 "date +%s" | tr -dc 0-9)
     [ "$inside" -ge $((from - 2)) ] && [ "$inside" -le $(($(date +%s) + 2)) ] ||
         failed "the guest's clock says $inside, not $from, in round $round"
-    step "round $round"
+    step "round $round, $(shell g1 "grep MemAvailable /proc/meminfo" | tr -s ' ' | tail -n 2)"
 done
 
 if [ $tool = ox ]; then

@@ -2,25 +2,64 @@
 
 use crate::random::Random;
 use test_guests::boot::start_info;
-use test_guests::memory::{self, DATA, FRAME_MASK, PRESENT, Page, p2m};
+use test_guests::memory::{self, DATA, FRAME_MASK, POOL_PAGES, PRESENT, Page, p2m};
 
 /// Pages of the arena.
 const PAGES: usize = 48;
 
+/// Bytes that an L1 table maps.
+const REACH: u64 = 2 << 20;
+/// L1 tables that map all pages there can be.
+const L1_TABLES: usize = POOL_PAGES / 512 + 1;
+
+/// The tables that map the arena, looked up before anything is spoiled.
+struct Tables {
+    /// What the first one maps begins here.
+    base: u64,
+    l1: [Page; L1_TABLES],
+    /// Of levels 2 to 4.
+    upper: [Page; 3],
+}
+
+impl Tables {
+    fn of(first: Page) -> Self {
+        let base = first.va() & !(REACH - 1);
+        let table = |va, level| memory::table_of(va, level).0;
+        Self {
+            base,
+            l1: core::array::from_fn(|n| table(base + n as u64 * REACH, 1)),
+            upper: [2, 3, 4].map(|level| table(base, level)),
+        }
+    }
+
+    /// The table of `level` that translates a page, and the index in it.
+    fn of_page(&self, page: Page, level: u32) -> (Page, usize) {
+        let index = (page.va() >> (12 + 9 * (level - 1)) & 511) as usize;
+        let table = match level {
+            1 => self.l1[((page.va() - self.base) / REACH) as usize],
+            _ => self.upper[level as usize - 2],
+        };
+        (table, index)
+    }
+}
+
 /// Pages to spoil; the first ones hold arguments.
 pub struct Arena {
     pages: [(Page, u64); PAGES],
+    tables: Tables,
     argument: usize,
 }
 
 impl Arena {
     /// Takes the pages.
     pub fn new() -> Self {
+        let pages = core::array::from_fn(|_| {
+            let page = Page::take();
+            (page, page.mfn())
+        });
         Self {
-            pages: core::array::from_fn(|_| {
-                let page = Page::take();
-                (page, page.mfn())
-            }),
+            tables: Tables::of(pages[0].0),
+            pages,
             argument: 0,
         }
     }
@@ -36,12 +75,23 @@ impl Arena {
         random.of(&self.pages).0
     }
 
-    /// Maps every page as it was at first. `false`: one is lost, for example as a page table.
-    pub fn repair(&self) -> bool {
-        self.pages.iter().all(|&(page, mfn)| {
-            let entry = mfn << 12 | DATA;
-            memory_mapping(page.va(), entry) == 0
+    /// Maps every page as it was at first; for one that is lost, for example as a page table, there is
+    /// another. `false`: none is left.
+    pub fn repair(&mut self) -> bool {
+        self.pages.iter_mut().all(|place| {
+            while memory_mapping(place.0.va(), place.1 << 12 | DATA) != 0 {
+                let Some(page) = Page::try_take() else {
+                    return false;
+                };
+                *place = (page, page.mfn());
+            }
+            true
         })
+    }
+
+    /// The table of `level` that maps a page of the arena, and the index in it.
+    pub fn table_of(&self, page: Page, level: u32) -> (Page, usize) {
+        self.tables.of_page(page, level)
     }
 
     /// An address: mostly of the arena, now and then of the hypervisor or of nothing.
@@ -64,7 +114,7 @@ impl Arena {
             2 => memory::l4().mfn(),
             3 => {
                 let level = 1 + random.below(3) as u32;
-                memory::table_of(self.page(random).va(), level).0.mfn()
+                self.table_of(self.page(random), level).0.mfn()
             }
             4 | 5 => p2m(random.below(start_info().nr_pages)),
             6 => start_info().shared_info >> 12,
@@ -74,13 +124,14 @@ impl Arena {
 
     /// Machine address of a page-table entry, mostly one of the tables that map the arena.
     pub fn slot(&self, random: &mut Random) -> u64 {
-        let page = self.page(random);
-        match random.below(400) {
-            0..33 => self.frame(random) << 12 | random.below(4096),
-            // Rare: what maps the arena by a higher table maps this kernel too.
-            33 => memory::entry_of(page.va(), 2 + random.below(3) as u32).0,
-            _ => memory::entry_of(page.va(), 1).0,
-        }
+        let level = match random.below(12_000) {
+            // Rare: what maps the arena by another table maps this kernel too.
+            0..90 => return self.frame(random) << 12 | random.below(4096),
+            90 => 2 + random.below(3) as u32,
+            _ => 1,
+        };
+        let (table, index) = self.table_of(self.page(random), level);
+        table.machine() + index as u64 * 8
     }
 
     /// A page-table entry. One that is not present names no frame: Xen ends a guest that could

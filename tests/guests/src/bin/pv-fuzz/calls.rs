@@ -4,9 +4,9 @@ use crate::arena::Arena;
 use crate::kernel::Step;
 use crate::random::Random;
 use test_guests::hypercall::call;
-use xen_abi::sched::{SCHEDOP_BLOCK, SCHEDOP_POLL, SCHEDOP_SHUTDOWN};
+use xen_abi::sched::{SCHEDOP_BLOCK, SCHEDOP_POLL, SCHEDOP_SHUTDOWN, SCHEDOP_WATCHDOG};
 use xen_abi::vcpu::VCPUOP_DOWN;
-use xen_abi::xen as abi;
+use xen_abi::xen::{self as abi, MMUEXT_NEW_BASEPTR};
 
 /// What an argument or a 64-bit word of a structure is.
 #[derive(Clone, Copy)]
@@ -27,6 +27,9 @@ enum Word {
     Address,
     /// Anything.
     Odd,
+    /// A command of `mmuext_op`; seldom the one that takes the tables away under this kernel: an
+    /// empty page is a good root, and its end.
+    Extended,
     /// Address of a structure, or of as many of them as fit, made of these words.
     Struct(&'static [Word]),
     /// Address of a list of frames.
@@ -35,7 +38,7 @@ enum Word {
     Calls,
 }
 
-use Word::{Address, Below, Calls, Domain, Entry, Frame, Frames, Odd, Slot, Struct, Two};
+use Word::{Address, Below, Calls, Domain, Entry, Extended, Frame, Frames, Odd, Slot, Struct, Two};
 
 /// Number and arguments of a call, and how often it is to come.
 struct Shape(u64, u64, &'static [Word]);
@@ -66,7 +69,7 @@ const SHAPES: &[Shape] = &[
         abi::HYPERVISOR_MMUEXT_OP,
         40,
         &[
-            Struct(&[Below(24), Frame, Address]),
+            Struct(&[Extended, Frame, Address]),
             Below(6),
             Address,
             Domain,
@@ -244,6 +247,10 @@ fn value(arena: &mut Arena, random: &mut Random, word: Word, depth: u32) -> u64 
         Slot => arena.slot(random) & !7 | random.below(4),
         Address => arena.address(random),
         Odd => random.odd(),
+        Extended => match random.below(24) {
+            command if command == u64::from(MMUEXT_NEW_BASEPTR) && !random.once_in(100) => 0,
+            command => command,
+        },
         _ if random.once_in(24) => arena.address(random),
         Struct(words) => fill(arena, random, words, depth),
         Frames => fill(arena, random, &[Frame], depth),
@@ -284,12 +291,18 @@ fn list_of_calls(arena: &mut Arena, random: &mut Random, depth: u32) -> u64 {
     page.va()
 }
 
-/// Whether a call would only end or stop this guest (a poll may have no deadline).
+/// Whether a call would only end or stop this guest (a poll may have no deadline, a watchdog has one).
 fn gives_up(number: u64, arguments: &[u64; 5]) -> bool {
     let command = arguments[0] as u32;
     match number {
         abi::HYPERVISOR_SCHED_OP => {
-            matches!(command, SCHEDOP_BLOCK | SCHEDOP_POLL | SCHEDOP_SHUTDOWN)
+            let ends = [
+                SCHEDOP_BLOCK,
+                SCHEDOP_POLL,
+                SCHEDOP_SHUTDOWN,
+                SCHEDOP_WATCHDOG,
+            ];
+            ends.contains(&command)
         }
         abi::HYPERVISOR_VCPU_OP => command == VCPUOP_DOWN,
         abi::HYPERVISOR_IRET | abi::HYPERVISOR_SCHED_OP_COMPAT => true,

@@ -27,9 +27,7 @@ mod kernel {
     use test_guests::{boot, power, println, shared, trap};
 
     /// Steps between two lines on the console.
-    const REPORT: u64 = 500;
-    /// Steps between two renewals of what random calls may have spoiled.
-    const RENEW: u64 = 64;
+    const REPORT: u64 = 250;
 
     /// What a step came to.
     #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,10 +65,9 @@ mod kernel {
         let (mut accepted, mut trapped) = (0_u64, 0_u64);
         println!("FUZZ {mode} seed {seed} step 0");
         for n in 1..=count {
-            if n % RENEW == 1 {
-                trap::init();
-                shared::set_upcall_mask(1);
-            }
+            // What random calls may have spoiled.
+            trap::init();
+            shared::set_upcall_mask(1);
             let mut done = Step::Refused;
             if trap::attempt(|| done = step(&mut arena, &mut random)).is_some() {
                 trapped += 1;

@@ -4,7 +4,7 @@ use crate::arena::Arena;
 use crate::kernel::Step;
 use crate::random::Random;
 use test_guests::hypercall::{mmu_update, mmuext_op};
-use test_guests::memory::{Page, table_of};
+use test_guests::memory::Page;
 use xen_abi::xen::{MMUEXT_PIN_L1_TABLE, MMUEXT_UNPIN_TABLE};
 
 /// Does one harmful thing.
@@ -26,7 +26,7 @@ pub fn step(arena: &mut Arena, random: &mut Random) -> Step {
         // A store into a table in use, which the hypervisor emulates or refuses.
         5 => {
             let level = if random.once_in(400) { 2 } else { 1 };
-            let (table, index) = table_of(page.va(), level);
+            let (table, index) = arena.table_of(page, level);
             Page::write(table, index, arena.entry(random));
             0
         }
