@@ -3,7 +3,9 @@
 use crate::arena::Arena;
 use crate::kernel::Step;
 use crate::random::Random;
+use test_guests::boot::start_info;
 use test_guests::hypercall::call;
+use xen_abi::event_channel::EVTCHNOP_RESET;
 use xen_abi::sched::{SCHEDOP_BLOCK, SCHEDOP_POLL, SCHEDOP_SHUTDOWN, SCHEDOP_WATCHDOG};
 use xen_abi::vcpu::VCPUOP_DOWN;
 use xen_abi::xen::{self as abi, MMUEXT_NEW_BASEPTR};
@@ -30,6 +32,9 @@ enum Word {
     /// A command of `mmuext_op`; seldom the one that takes the tables away under this kernel: an
     /// empty page is a good root, and its end.
     Extended,
+    /// A port, but not the console's, by which it is known how far a life got; and a small number in
+    /// the upper half.
+    Port,
     /// Address of a structure, or of as many of them as fit, made of these words.
     Struct(&'static [Word]),
     /// Address of a list of frames.
@@ -38,7 +43,9 @@ enum Word {
     Calls,
 }
 
-use Word::{Address, Below, Calls, Domain, Entry, Extended, Frame, Frames, Odd, Slot, Struct, Two};
+use Word::{
+    Address, Below, Calls, Domain, Entry, Extended, Frame, Frames, Odd, Port, Slot, Struct, Two,
+};
 
 /// Number and arguments of a call, and how often it is to come.
 struct Shape(u64, u64, &'static [Word]);
@@ -47,6 +54,9 @@ struct Shape(u64, u64, &'static [Word]);
 const RESERVATION: &[Word] = &[Frames, Below(64), Two(12, 64), Domain];
 /// What most commands with a small structure take.
 const SMALL: &[Word] = &[Two(16, 16), Two(8, 1 << 12), Two(64, 64), Odd, Frame, Odd];
+
+/// What commands about ports take.
+const EVENT: &[Word] = &[Port, Two(8, 1 << 12), Two(64, 64), Odd, Frame, Odd];
 
 /// Everything a guest may call. `iret` is no call: it gives up the guest's own state.
 const SHAPES: &[Shape] = &[
@@ -137,7 +147,7 @@ const SHAPES: &[Shape] = &[
     Shape(
         abi::HYPERVISOR_EVENT_CHANNEL_OP,
         24,
-        &[Below(14), Struct(SMALL)],
+        &[Below(14), Struct(EVENT)],
     ),
     Shape(
         abi::HYPERVISOR_EVENT_CHANNEL_OP,
@@ -147,7 +157,7 @@ const SHAPES: &[Shape] = &[
     Shape(
         abi::HYPERVISOR_EVENT_CHANNEL_OP_COMPAT,
         2,
-        &[Struct(&[Below(14), Two(16, 16), Odd])],
+        &[Struct(&[Below(10), Port, Odd])],
     ),
     Shape(abi::HYPERVISOR_SET_GDT, 3, &[Frames, Below(8000)]),
     Shape(abi::HYPERVISOR_UPDATE_DESCRIPTOR, 4, &[Slot, Odd]),
@@ -247,6 +257,12 @@ fn value(arena: &mut Arena, random: &mut Random, word: Word, depth: u32) -> u64 
         Slot => arena.slot(random) & !7 | random.below(4),
         Address => arena.address(random),
         Odd => random.odd(),
+        Port => {
+            let console = u64::from(start_info().console_evtchn);
+            let port = random.below(16);
+            let port = if port == console { 16 } else { port };
+            port | random.below(16) << 32
+        }
         Extended => match random.below(24) {
             command if command == u64::from(MMUEXT_NEW_BASEPTR) && !random.once_in(100) => 0,
             command => command,
@@ -305,6 +321,7 @@ fn gives_up(number: u64, arguments: &[u64; 5]) -> bool {
             ends.contains(&command)
         }
         abi::HYPERVISOR_VCPU_OP => command == VCPUOP_DOWN,
+        abi::HYPERVISOR_EVENT_CHANNEL_OP => command == EVTCHNOP_RESET,
         abi::HYPERVISOR_IRET | abi::HYPERVISOR_SCHED_OP_COMPAT => true,
         _ => false,
     }
