@@ -1,6 +1,7 @@
 //! Where output goes: one value, shown as JSON or for people.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -105,7 +106,13 @@ pub fn note(text: &str) {
 pub struct Progress {
     terminal: bool,
     shown: bool,
+    /// What was shown last, and when.
+    last: Option<(String, Instant)>,
 }
+
+/// Between two looks at the same thing: nobody reads faster, and a serial line takes its time for
+/// each character.
+const PAUSE: Duration = Duration::from_millis(250);
 
 impl Progress {
     /// Nothing shown yet.
@@ -113,13 +120,29 @@ impl Progress {
         Self {
             terminal: io::stderr().is_terminal(),
             shown: false,
+            last: None,
         }
+    }
+
+    /// Whether something new has begun, or the same was shown a while ago.
+    fn is_due(&mut self, what: &str, now: Instant) -> bool {
+        let recent = |(last, at): &(String, Instant)| {
+            last == what && now.saturating_duration_since(*at) < PAUSE
+        };
+        if self.last.as_ref().is_some_and(recent) {
+            return false;
+        }
+        self.last = Some((what.to_owned(), now));
+        true
     }
 
     /// Takes an event of `oxd`; warnings are always printed.
     pub fn event(&mut self, event: &Event) {
         match event {
             Event::Progress { what, done, of } if self.terminal => {
+                if !self.is_due(what, Instant::now()) {
+                    return;
+                }
                 let text = progress_text(what, *done, *of);
                 let _ = write!(io::stderr(), "\r\x1b[K{text}");
                 self.shown = true;
@@ -158,6 +181,21 @@ fn progress_text(what: &str, done: u64, of: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn progress_is_shown_at_once_and_then_only_so_often() {
+        let mut progress = Progress {
+            terminal: true,
+            shown: false,
+            last: None,
+        };
+        let start = Instant::now();
+        assert!(progress.is_due("saving", start));
+        assert!(!progress.is_due("saving", start + PAUSE / 2));
+        assert!(progress.is_due("attaching", start + PAUSE / 2));
+        assert!(progress.is_due("saving", start + PAUSE / 2));
+        assert!(progress.is_due("saving", start + PAUSE * 2));
+    }
 
     #[test]
     fn progress_of_nothing_divides_by_nothing() {

@@ -15,6 +15,18 @@ failed() {
     echo "failed: $1"
     exit 1
 }
+free_kib() {
+    dom0-load memory | sed -n 's/free //p'
+}
+# The same once what was given back has been scrubbed, and no more comes.
+settled() {
+    local free=none
+    until [ "$free" = "$(free_kib)" ]; do
+        free=$(free_kib)
+        sleep 2
+    done
+    echo "$free"
+}
 # Seconds of CPU a guest has had, in tenths.
 cpu_time() {
     $tool list "$1" | tail -n 1 | awk '{ print $NF * 10 }'
@@ -26,16 +38,14 @@ spawn g1 >/dev/null || failed "create"
 await g1 "$READY" 600 || failed "init"
 $tool destroy g1 && gone g1 || failed "destroy"
 
-free=$(dom0-load memory | sed -n 's/free //p')
+free=$(settled)
 start=$(now)
 spawn g1 memory=256 disk=80 >/dev/null || failed "create"
 row "create, until the command ends" "$(since "$start")"
 await g1 "$READY" 600 || failed "init"
 row "create, until the guest's init" "$(since "$start")"
-used=$((free - $(dom0-load memory | sed -n 's/free //p')))
-# What was free a moment before may have become free since.
-beyond=$((used - 256 * 1024))
-row "KiB for a guest of 256 MiB, beyond those" $((beyond > 0 ? beyond : 0))
+used=$((free - $(free_kib)))
+row "KiB for a guest of 256 MiB, beyond those" $((used - 256 * 1024))
 start=$(now)
 $tool list >/dev/null
 row "list" "$(since "$start")"
@@ -59,10 +69,10 @@ start=$(now)
 $tool destroy g1 && gone g1 || failed "destroy"
 row "destroy" "$(since "$start")"
 
-free=$(dom0-load memory | sed -n 's/free //p')
+free=$(settled)
 $tool create /guests/hello.cfg 'extra="stay=yes"' >/dev/null || failed "create hello"
 await hello "hello: done" 60 || failed "hello"
-row "guests of 8 MiB in a GiB" $((1024 * 1024 / (free - $(dom0-load memory | sed -n 's/free //p'))))
+row "guests of 8 MiB in a GiB" $((1024 * 1024 / (free - $(free_kib))))
 $tool destroy hello && gone hello || failed "destroy hello"
 
 # Three guests that never rest, and one that mostly sleeps, on CPU 1.
