@@ -3,6 +3,7 @@
 
 extern crate alloc;
 
+pub mod balloon;
 pub mod block;
 pub mod clock;
 pub mod console;

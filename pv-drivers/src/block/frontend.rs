@@ -125,6 +125,7 @@ impl<P: Platform> Disk<P> {
                 Action::Refresh => return self.refresh(),
                 Action::Close => return Err(self.fail(Error::Disconnected)),
                 Action::Leave => self.reconnect(),
+                Action::Move => self.follow_guest(),
             };
             match done {
                 Ok(()) => {}
@@ -238,18 +239,16 @@ impl<P: Platform> Disk<P> {
         Ok(self.link.leave()?)
     }
 
-    /// As [`reconnect`](Self::reconnect), after the guest was saved and restored, maybe on another
-    /// host: the backend is another one, and knows nothing of old rings.
-    ///
-    /// # Errors
-    /// [`Error::Nodes`]: the toolstack has made no such device.
-    pub fn resume(self) -> Result<Self, Error> {
-        let mut this = self;
-        this.drop_rings(Error::Disconnected);
-        Ok(Self {
-            link: this.link.reopen()?,
-            ..this
-        })
+    /// The guest was restored, maybe on another host: the backend is another one, and knows nothing
+    /// of the rings.
+    fn follow_guest(&mut self) -> Result<(), Error> {
+        self.drop_rings(Error::Disconnected);
+        Ok(self.link.moved()?)
+    }
+
+    /// Whether the guest was restored, and the disk is not connected again yet.
+    pub(super) fn is_moving(&self) -> bool {
+        self.link.is_moving()
     }
 
     /// Ends the connection for good.

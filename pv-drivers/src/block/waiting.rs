@@ -100,8 +100,29 @@ impl<P: Platform> Disk<P> {
         Ok(())
     }
 
+    /// Does `work`, and does it again if the guest is restored meanwhile: what the old backend did
+    /// of it nobody knows, and doing it twice changes nothing.
+    fn wherever(
+        &mut self,
+        mut work: impl FnMut(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        loop {
+            if self.is_moving() {
+                self.connect()?;
+            }
+            match work(self) {
+                Err(Error::Disconnected) if self.is_moving() => {}
+                done => return done,
+            }
+        }
+    }
+
     /// An operation without data.
     fn single(&mut self, operation: impl Fn() -> Operation<P::Page>) -> Result<(), Error> {
+        self.wherever(|disk| disk.single_once(&operation))
+    }
+
+    fn single_once(&mut self, operation: &impl Fn() -> Operation<P::Page>) -> Result<(), Error> {
         let until = self.deadline();
         let tag = loop {
             self.poll()?;
@@ -136,22 +157,24 @@ impl<P: Platform> Disk<P> {
         }
     }
 
-    fn transfer(&mut self, sector: u64, bytes: Bytes<'_>) -> Result<(), Error> {
-        let mut parts = Vec::new();
-        let done = self.parts(sector, bytes, &mut parts);
-        // After an error some are still under way.
-        for part in parts {
-            self.abandon(part.tag);
-            self.take(|tag| tag == part.tag);
-        }
-        done
+    fn transfer(&mut self, sector: u64, mut bytes: Bytes<'_>) -> Result<(), Error> {
+        self.wherever(|disk| {
+            let mut parts = Vec::new();
+            let done = disk.parts(sector, &mut bytes, &mut parts);
+            // After an error some are still under way.
+            for part in parts {
+                disk.abandon(part.tag);
+                disk.take(|tag| tag == part.tag);
+            }
+            done
+        })
     }
 
     /// Keeps as many requests under way as there is room for, until all bytes are moved.
     fn parts(
         &mut self,
         sector: u64,
-        mut bytes: Bytes<'_>,
+        bytes: &mut Bytes<'_>,
         parts: &mut Vec<Part>,
     ) -> Result<(), Error> {
         let total = bytes.len();
@@ -164,7 +187,7 @@ impl<P: Platform> Disk<P> {
         while begun < total || !parts.is_empty() {
             let mut progress = false;
             while begun < total {
-                match self.begin_part(sector, &bytes, begun) {
+                match self.begin_part(sector, bytes, begun) {
                     Ok(part) => {
                         begun = part.bytes.end;
                         parts.push(part);
@@ -178,7 +201,7 @@ impl<P: Platform> Disk<P> {
             self.push();
             self.poll()?;
             while let Some(completion) = self.take(|tag| parts.iter().any(|p| p.tag == tag)) {
-                self.end_part(completion, &mut bytes, parts)?;
+                self.end_part(completion, bytes, parts)?;
                 progress = true;
             }
             if progress {

@@ -3,6 +3,7 @@
 //!
 //! Source: Xen `include/public/xen.h` (`struct vcpu_time_info`, `struct shared_info`).
 
+use core::sync::atomic::{AtomicI64, Ordering};
 use core::time::Duration;
 
 use xen_abi::xen::VcpuTimeInfo;
@@ -54,6 +55,36 @@ pub fn wall_clock(seconds: u64, nanoseconds: u32, system_time: u64) -> Duration 
     base.saturating_add(Duration::from_nanos(system_time))
 }
 
+/// A guest's own time. System time is that of a host, and another one's when the guest was restored
+/// there; the guest's goes on from where it was.
+#[derive(Debug, Default)]
+pub struct Epoch(AtomicI64);
+
+impl Epoch {
+    /// The guest's time is system time.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicI64::new(0))
+    }
+
+    /// The guest's time at a system time, both in nanoseconds.
+    pub fn guest(&self, system: u64) -> u64 {
+        system.saturating_add_signed(self.0.load(Ordering::Relaxed))
+    }
+
+    /// The system time at a time of the guest's.
+    pub fn system(&self, guest: u64) -> u64 {
+        guest.saturating_add_signed(self.0.load(Ordering::Relaxed).saturating_neg())
+    }
+
+    /// From now on, when system time is `system`, the guest's time goes on from `guest`.
+    pub fn go_on(&self, guest: u64, system: u64) {
+        let ahead = i128::from(guest) - i128::from(system);
+        let ahead = i64::try_from(ahead).unwrap_or(if ahead < 0 { i64::MIN } else { i64::MAX });
+        self.0.store(ahead, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -98,6 +129,26 @@ mod tests {
     fn the_wall_clock_carries() {
         let time = wall_clock(10, 600_000_000, 900_000_000);
         assert_eq!(time, Duration::from_millis(11_500));
+    }
+
+    #[test]
+    fn time_goes_on_from_one_host_to_another() {
+        let epoch = Epoch::new();
+        assert_eq!((epoch.guest(7), epoch.system(7)), (7, 7));
+        // To a host that has been up for longer, and to one that was just started.
+        for (guest, system) in [(1000, 50_000), (2000, 3)] {
+            epoch.go_on(guest, system);
+            assert_eq!(epoch.guest(system), guest);
+            assert_eq!(epoch.guest(system + 500), guest + 500);
+            assert_eq!(epoch.system(guest + 500), system + 500);
+        }
+        // A deadline before this host's beginning is past.
+        assert_eq!(epoch.system(0), 0);
+        assert_eq!(epoch.guest(u64::MAX), u64::MAX);
+        for (guest, system) in [(u64::MAX, 0), (0, u64::MAX)] {
+            epoch.go_on(guest, system);
+            let _ = (epoch.guest(9), epoch.system(9), epoch.system(u64::MAX));
+        }
     }
 
     proptest! {

@@ -25,6 +25,10 @@ impl<T: Channels + ?Sized> Channels for &T {
 impl<T: Store + ?Sized> Store for &T {
     type Watch = T::Watch;
 
+    fn incarnation(&self) -> u32 {
+        (**self).incarnation()
+    }
+
     fn read(&self, path: &str) -> Result<Option<String>, Refused> {
         (**self).read(path)
     }

@@ -4,7 +4,6 @@
 //! [`Link`] walks through it for a driver. [`Service`] is the backend's side.
 //! Source: the state diagrams of Xen `include/public/io/blkif.h`.
 
-use alloc::string::String;
 use core::fmt;
 
 use super::xenbus::{Fault, Half, Side, State};
@@ -75,6 +74,8 @@ pub enum Action {
     Leave,
     /// The backend has let go: say [`State::Initialising`].
     Begin,
+    /// The guest was restored: the backend is another one. Drop the rings and look for it.
+    Move,
 }
 
 impl Phase {
@@ -104,6 +105,10 @@ pub struct Link<P: Store> {
     phase: Phase,
     /// The backend's state is still to be looked at.
     stirred: bool,
+    /// The guest's incarnation whose backend this is.
+    incarnation: u32,
+    /// On the way from one backend to another, since the guest was restored.
+    moving: bool,
 }
 
 impl<P: Store> fmt::Debug for Link<P> {
@@ -118,22 +123,42 @@ impl<P: Store> Link<P> {
     /// # Errors
     /// [`Fault`]: the toolstack has made no such device.
     pub fn open(platform: P, home: &str) -> Result<Self, Fault> {
+        let incarnation = platform.incarnation();
         let half = Half::open(platform, Side::Frontend, home)?;
         half.switch(State::Initialising)?;
         Ok(Self {
             half,
             phase: Phase::Waiting,
             stirred: true,
+            incarnation,
+            moving: false,
         })
     }
 
-    /// Finds the device again after the guest was saved and restored: the backend is another one.
+    /// Finds the backend of this incarnation; the driver has no rings any more.
     ///
     /// # Errors
-    /// [`Fault`]: there is no such device any more.
-    pub fn reopen(self) -> Result<Self, Fault> {
-        let home = String::from(self.half.home());
-        Self::open(self.half.into_platform(), &home)
+    /// [`Fault`]: there is no such device any more; it is looked for again at the next
+    /// [`Action::Move`].
+    pub fn moved(&mut self) -> Result<(), Fault> {
+        let incarnation = self.half.platform().incarnation();
+        self.half.reopen()?;
+        self.half.switch(State::Initialising)?;
+        self.phase = Phase::Waiting;
+        self.stirred = true;
+        self.incarnation = incarnation;
+        self.moving = true;
+        Ok(())
+    }
+
+    /// Whether the guest was restored, and the device has not come together with its new backend
+    /// yet.
+    pub fn is_moving(&self) -> bool {
+        self.moving || self.is_elsewhere()
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.half.platform().incarnation() != self.incarnation
     }
 
     /// The nodes.
@@ -152,6 +177,9 @@ impl<P: Store> Link<P> {
     /// # Errors
     /// The store's: ask again later.
     pub fn due(&mut self) -> Result<Action, Refused> {
+        if self.is_elsewhere() {
+            return Ok(Action::Move);
+        }
         if self.half.stirred() {
             self.stirred = true;
         }
@@ -187,6 +215,7 @@ impl<P: Store> Link<P> {
     pub fn connected(&mut self) -> Result<(), Refused> {
         self.half.switch(State::Connected)?;
         self.phase = Phase::Connected;
+        self.moving = false;
         Ok(())
     }
 
@@ -194,6 +223,7 @@ impl<P: Store> Link<P> {
     pub fn closed(&mut self) {
         self.phase = Phase::Closed;
         self.stirred = false;
+        self.moving = false;
         // The store may be the reason; there is nobody else to tell.
         let _ = self.half.switch(State::Closed);
     }

@@ -102,6 +102,11 @@ pub trait Store {
     /// What [`watch`](Self::watch) gives.
     type Watch: Watch;
 
+    /// Counts how often the guest was restored, each time as another domain with other backends.
+    /// Pages, channels and nodes that a device has from before are of no use then, and frontends
+    /// connect anew; watches go on.
+    fn incarnation(&self) -> u32;
+
     /// The value of a node; none if there is no such node, or it is not for this domain to read,
     /// or is not UTF-8.
     ///

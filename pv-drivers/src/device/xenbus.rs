@@ -107,10 +107,37 @@ impl Side {
 /// One half's view of the nodes of both.
 pub struct Half<P: Store> {
     platform: P,
+    side: Side,
     home: String,
-    other: String,
-    peer: DomId,
+    other: Other<P>,
+}
+
+/// The other half, as one's own nodes name it.
+struct Other<P: Store> {
+    folder: String,
+    domain: DomId,
     watch: P::Watch,
+}
+
+impl<P: Store> Other<P> {
+    fn find(platform: &P, side: Side, home: &str) -> Result<Self, Fault> {
+        let (folder, domain) = side.links();
+        let read = |name: &'static str| {
+            let value = platform.read(&format!("{home}/{name}"))?;
+            value.ok_or(Fault::Missing(name))
+        };
+        let other = read(folder)?;
+        if !other.starts_with('/') {
+            return Err(Fault::Bad(folder));
+        }
+        let peer = read(domain)?;
+        let peer = peer.trim().parse().map_err(|_| Fault::Bad(domain))?;
+        Ok(Self {
+            watch: platform.watch(&format!("{other}/state"))?,
+            folder: other,
+            domain: DomId(peer),
+        })
+    }
 }
 
 impl<P: Store> fmt::Debug for Half<P> {
@@ -126,25 +153,21 @@ impl<P: Store> Half<P> {
     /// # Errors
     /// [`Fault`]: the toolstack has made no such device.
     pub fn open(platform: P, side: Side, home: &str) -> Result<Self, Fault> {
-        let (folder, domain) = side.links();
-        let read = |name: &'static str| {
-            let value = platform.read(&format!("{home}/{name}"))?;
-            value.ok_or(Fault::Missing(name))
-        };
-        let other = read(folder)?;
-        if !other.starts_with('/') {
-            return Err(Fault::Bad(folder));
-        }
-        let peer = read(domain)?;
-        let peer = peer.trim().parse().map_err(|_| Fault::Bad(domain))?;
-        let watch = platform.watch(&format!("{other}/state"))?;
         Ok(Self {
+            other: Other::find(&platform, side, home)?,
             platform,
+            side,
             home: home.into(),
-            other,
-            peer: DomId(peer),
-            watch,
         })
+    }
+
+    /// Finds the other half again, where one's own nodes now say it is.
+    ///
+    /// # Errors
+    /// [`Fault`]: there is no such device any more; nothing has changed.
+    pub fn reopen(&mut self) -> Result<(), Fault> {
+        self.other = Other::find(&self.platform, self.side, &self.home)?;
+        Ok(())
     }
 
     /// The surroundings.
@@ -152,24 +175,14 @@ impl<P: Store> Half<P> {
         &self.platform
     }
 
-    /// Gives the surroundings back, and this half up.
-    pub fn into_platform(self) -> P {
-        self.platform
-    }
-
-    /// The folder of one's own nodes.
-    pub fn home(&self) -> &str {
-        &self.home
-    }
-
     /// The other half's domain.
     pub const fn peer(&self) -> DomId {
-        self.peer
+        self.other.domain
     }
 
     /// Whether the other half's state may have changed since this was asked last.
     pub fn stirred(&self) -> bool {
-        self.watch.fired()
+        self.other.watch.fired()
     }
 
     /// The other half's state.
@@ -218,7 +231,7 @@ impl<P: Store> Half<P> {
     /// # Errors
     /// The store's.
     pub fn peer_text(&self, name: &str) -> Result<Option<String>, Refused> {
-        self.platform.read(&format!("{}/{name}", self.other))
+        self.platform.read(&format!("{}/{name}", self.other.folder))
     }
 
     /// A number among the other half's nodes; none if it is not there.

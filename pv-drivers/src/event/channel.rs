@@ -4,6 +4,9 @@ use super::Bits;
 use crate::hypercall::{DomId, Errno, Hypervisor, Port};
 
 /// An open port: closed when dropped, unless it was adopted.
+///
+/// When the guest is restored its ports are gone: channels made before are dead from then on. They
+/// notify nobody, take nothing, and waits for them end at once.
 #[derive(Debug)]
 pub struct Channel<H: Hypervisor> {
     hypervisor: H,
@@ -11,16 +14,20 @@ pub struct Channel<H: Hypervisor> {
     port: Port,
     /// Whether somebody else opened it, and may want it after this.
     adopted: bool,
+    /// The guest's incarnation that it belongs to.
+    incarnation: u32,
 }
 
 impl<H: Hypervisor> Channel<H> {
     fn opened(hypervisor: H, bits: Bits, port: Port) -> Self {
         bits.mask(port);
+        let incarnation = hypervisor.incarnation();
         Self {
             hypervisor,
             bits,
             port,
             adopted: false,
+            incarnation,
         }
     }
 
@@ -74,8 +81,17 @@ impl<H: Hypervisor> Channel<H> {
         self.port
     }
 
+    /// Whether the guest was restored since: the port is no more.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.hypervisor.incarnation() != self.incarnation
+    }
+
     /// Notifies the other end. One that has gone is no error.
     pub fn notify(&self) {
+        if self.is_dead() {
+            return;
+        }
         // The port is open, so the hypervisor can say nothing that matters here.
         let _ = self.hypervisor.send(self.port);
     }
@@ -83,17 +99,17 @@ impl<H: Hypervisor> Channel<H> {
     /// Takes the event that waits, if one does.
     #[must_use]
     pub fn take(&self) -> bool {
-        self.bits.take(self.port)
+        !self.is_dead() && self.bits.take(self.port)
     }
 
     /// Sleeps until an event comes, and takes it; `false` if none has come when `deadline` (system
-    /// time) is past by `now`.
+    /// time) is past by `now`, or none ever will.
     pub fn wait(&self, deadline: Option<u64>, now: impl Fn() -> u64) -> bool {
         loop {
             if self.take() {
                 return true;
             }
-            if deadline.is_some_and(|deadline| now() >= deadline) {
+            if self.is_dead() || deadline.is_some_and(|deadline| now() >= deadline) {
                 return false;
             }
             if self.hypervisor.poll(&[self.port], deadline).is_err() {
@@ -105,7 +121,7 @@ impl<H: Hypervisor> Channel<H> {
 
 impl<H: Hypervisor> Drop for Channel<H> {
     fn drop(&mut self) {
-        if !self.adopted {
+        if !self.adopted && !self.is_dead() {
             // An error would mean that it is closed. Closing clears the pending bit too, before
             // another vCPU can open the number: after this call an event would be the other's.
             let _ = self.hypervisor.close(self.port);

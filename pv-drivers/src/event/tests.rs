@@ -60,6 +60,28 @@ fn the_next_owner_of_a_port_finds_no_event_of_the_last() {
 }
 
 #[test]
+fn a_channel_of_before_a_restore_does_nothing_to_who_has_its_port_now() {
+    let host = Host::default();
+    let (one, two) = (host.domain(1), host.domain(2));
+    let old = Channel::offer(one.clone(), one.bits(), DomId(2)).unwrap();
+    let bound = Channel::bind(two.clone(), two.bits(), DomId(1), old.port()).unwrap();
+    one.restore();
+    let new = Channel::offer(one.clone(), one.bits(), DomId(2)).unwrap();
+    assert_eq!(new.port(), old.port());
+    let again = Channel::bind(two.clone(), two.bits(), DomId(1), new.port()).unwrap();
+    let _ = (bound.take(), again.take());
+    assert!(old.is_dead() && !new.is_dead());
+    old.notify();
+    assert!(!again.take());
+    again.notify();
+    assert!(!old.take() && !old.wait(None, || 0));
+    drop(old);
+    assert!(new.take());
+    new.notify();
+    assert!(again.take());
+}
+
+#[test]
 fn impossible_ports_are_never_pending() {
     let host = Host::default();
     let bits = host.domain(1).bits();

@@ -24,10 +24,16 @@ impl Slots {
         self.0.lock().push(slot);
     }
 
+    /// How many are free.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Whether none is free.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.lock().is_empty()
+        self.len() == 0
     }
 
     fn take(&self) -> Option<Slot> {

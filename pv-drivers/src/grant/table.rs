@@ -90,6 +90,8 @@ struct Inner<P> {
     free: Vec<GrantRef>,
     /// What a peer still used when its grant ended.
     held: Vec<(GrantRef, P)>,
+    /// How often the table was [renewed](GrantTable::renew).
+    incarnation: u32,
 }
 
 /// The domain's grant table, with pages of type `P` behind its entries.
@@ -120,6 +122,7 @@ impl<P: Share> GrantTable<P> {
                 frames: Vec::new(),
                 free: Vec::new(),
                 held: Vec::new(),
+                incarnation: 0,
             }),
         }
     }
@@ -147,8 +150,29 @@ impl<P: Share> GrantTable<P> {
         Ok(Grant {
             table: self,
             reference,
+            incarnation: inner.incarnation,
             page: Some(page),
         })
+    }
+
+    /// The table was made anew, empty, at the same addresses: the guest was restored. Grants given
+    /// before are over, whoever used them, and their pages belong to the guest alone.
+    pub fn renew(&self) {
+        let mut inner = self.inner.lock();
+        inner.incarnation = inner.incarnation.wrapping_add(1);
+        inner.free.clear();
+        for index in 0..inner.frames.len() {
+            inner.add_free(index);
+        }
+        let held = core::mem::take(&mut inner.held);
+        // Pages go where they came from without this lock.
+        drop(inner);
+        drop(held);
+    }
+
+    /// How many frames of the table are in use.
+    pub fn frames(&self) -> usize {
+        self.inner.lock().frames.len()
     }
 
     /// Looks at what peers still used; returns how many pages they hold yet.
@@ -158,9 +182,13 @@ impl<P: Share> GrantTable<P> {
         inner.held.len()
     }
 
-    /// Ends a grant, if the peer does not use it.
-    fn end(&self, reference: GrantRef) -> bool {
+    /// Ends a grant of an incarnation, if the peer does not use it.
+    fn end(&self, reference: GrantRef, incarnation: u32) -> bool {
         let mut inner = self.inner.lock();
+        if incarnation != inner.incarnation {
+            // Gone with its table; the entry may be another's.
+            return true;
+        }
         let ended = inner.entry(reference).is_some_and(Entry::end);
         if ended {
             inner.free.push(reference);
@@ -189,13 +217,18 @@ impl<P> Inner<P> {
             let index = self.frames.len();
             let frame = source.frame(index)?;
             self.frames.push(frame);
-            let first = (index * ENTRIES_PER_FRAME) as u32;
-            let last = first + ENTRIES_PER_FRAME as u32;
-            let first = first.max(GNTTAB_NR_RESERVED_ENTRIES);
-            // The lowest comes out first.
-            self.free.extend((first..last).rev().map(GrantRef));
+            self.add_free(index);
         }
         self.free.pop()
+    }
+
+    /// The entries of a frame are free, but for the toolstack's.
+    fn add_free(&mut self, index: usize) {
+        let first = (index * ENTRIES_PER_FRAME) as u32;
+        let last = first + ENTRIES_PER_FRAME as u32;
+        let first = first.max(GNTTAB_NR_RESERVED_ENTRIES);
+        // The lowest comes out first.
+        self.free.extend((first..last).rev().map(GrantRef));
     }
 
     fn reap(&mut self) {
@@ -214,10 +247,12 @@ impl<P> Inner<P> {
 /// A page that a peer may use.
 ///
 /// When dropped, the grant ends; while the peer still uses the page, page and entry are kept
-/// aside.
+/// aside. It also ends when the guest is restored: the page is then the owner's alone.
 pub struct Grant<'t, P: Share> {
     table: &'t GrantTable<P>,
     reference: GrantRef,
+    /// That of the table when it was given.
+    incarnation: u32,
     /// There until the grant has ended.
     page: Option<P>,
 }
@@ -234,7 +269,7 @@ impl<P: Share> Grant<'_, P> {
     /// # Errors
     /// The grant itself: the peer still uses the page.
     pub fn end(mut self) -> Result<P, Self> {
-        if self.table.end(self.reference)
+        if self.table.end(self.reference, self.incarnation)
             && let Some(page) = self.page.take()
         {
             return Ok(page);
@@ -246,7 +281,7 @@ impl<P: Share> Grant<'_, P> {
 impl<P: Share> Drop for Grant<'_, P> {
     fn drop(&mut self) {
         if let Some(page) = self.page.take()
-            && !self.table.end(self.reference)
+            && !self.table.end(self.reference, self.incarnation)
         {
             self.table.hold(self.reference, page);
         }

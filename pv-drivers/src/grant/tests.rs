@@ -246,3 +246,30 @@ proptest! {
         prop_assert_eq!(bench.alive(), 0);
     }
 }
+
+#[test]
+fn grants_of_before_a_restore_do_nothing_to_those_of_after() {
+    let bench = Bench::new();
+    let (old, held) = (bench.grant(Access::Write), bench.grant(Access::Write));
+    let mapped = Mapping::new(
+        bench.two.clone(),
+        bench.slots(),
+        DomId(1),
+        held.reference(),
+        Access::Write,
+    );
+    drop(held);
+    assert_eq!((bench.table.reap(), bench.alive()), (1, 2));
+    bench.one.restore();
+    bench.table.renew();
+    assert_eq!((bench.table.reap(), bench.alive()), (0, 1));
+    let new = bench.grant(Access::Write);
+    let entry = bench.one.entry(new.reference());
+    let whole = entry.get();
+    assert_eq!(new.reference(), old.reference());
+    assert!(old.end().is_ok());
+    assert_eq!(entry.get(), whole, "the new grant is as it was");
+    assert!(new.end().is_ok());
+    assert_eq!(bench.alive(), 0);
+    drop(mapped);
+}

@@ -52,6 +52,8 @@ struct DomainState {
     bits: Bits,
     pending: &'static [AtomicU64; 64],
     ports: [PortState; MOST_PORTS],
+    /// How often it was restored.
+    incarnation: u32,
     table: &'static [[Entry; ENTRIES_PER_FRAME]; TABLE_FRAMES],
 }
 
@@ -77,6 +79,7 @@ impl Host {
             bits: Bits::new(pending, mask),
             pending,
             ports: [PortState::Closed; MOST_PORTS],
+            incarnation: 0,
             table: Box::leak(Box::new(std::array::from_fn(|_| {
                 std::array::from_fn(|_| Entry::default())
             }))),
@@ -213,6 +216,20 @@ impl Page for Frame {
 }
 
 impl Domain {
+    /// It is saved and restored: its ports and its grants are no more.
+    pub fn restore(&self) {
+        let mut state = self.host.state();
+        let domain = state.domains.get_mut(&self.id).unwrap();
+        domain.incarnation += 1;
+        domain.ports = [PortState::Closed; MOST_PORTS];
+        for word in domain.pending {
+            word.store(0, Ordering::SeqCst);
+        }
+        for entry in self.table.iter().flatten() {
+            entry.change(0, u16::MAX);
+        }
+    }
+
     /// Its event bits.
     pub fn bits(&self) -> Bits {
         self.bits
@@ -253,6 +270,10 @@ impl TableSource for Domain {
 }
 
 impl Hypervisor for Domain {
+    fn incarnation(&self) -> u32 {
+        self.host.state().domains[&self.id].incarnation
+    }
+
     fn alloc_unbound(&self, remote: DomId) -> Result<Port, Errno> {
         self.host.state().open(self.id, PortState::Unbound(remote))
     }

@@ -29,8 +29,14 @@ pub trait Share: Page {
 
 /// The hypervisor, as one vCPU of a domain reaches it.
 ///
-/// All times are system time: nanoseconds since the host's boot.
+/// All times are nanoseconds of the guest's own clock: on bare metal that of `runtime::clock`.
 pub trait Hypervisor: Clone {
+    /// Counts how often the guest was restored, each time into a new domain: ports, grants and
+    /// mappings of an earlier one are no more, and their numbers may be others' by now.
+    fn incarnation(&self) -> u32 {
+        0
+    }
+
     /// Makes a port that `remote` may bind.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 use core::arch::asm;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use xen_abi::event_channel::{
     EVTCHNOP_ALLOC_UNBOUND, EVTCHNOP_BIND_INTERDOMAIN, EVTCHNOP_BIND_IPI, EVTCHNOP_BIND_VCPU,
@@ -21,6 +22,8 @@ use xen_abi::xen::{
     HYPERVISOR_EVENT_CHANNEL_OP, HYPERVISOR_GRANT_TABLE_OP, HYPERVISOR_SCHED_OP,
     HYPERVISOR_XEN_VERSION,
 };
+
+use crate::runtime::clock;
 
 use super::{
     Access, CopySide, DomId, Errno, GrantError, GrantHandle, GrantRef, Hypervisor, Port,
@@ -89,11 +92,25 @@ pub fn version() -> u32 {
     unsafe { raw(HYPERVISOR_XEN_VERSION, [command, 0, 0, 0, 0]) as u32 }
 }
 
+/// How often this guest was restored.
+static INCARNATION: AtomicU32 = AtomicU32::new(0);
+
 /// The hypervisor below this kernel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Native;
 
+impl Native {
+    /// The guest is another domain from now on.
+    pub(crate) fn restored() {
+        INCARNATION.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 impl Hypervisor for Native {
+    fn incarnation(&self) -> u32 {
+        INCARNATION.load(Ordering::SeqCst)
+    }
+
     fn alloc_unbound(&self, remote: DomId) -> Result<Port, Errno> {
         let mut op = EvtchnAllocUnbound {
             dom: DomId::SELF.0,
@@ -166,7 +183,7 @@ impl Hypervisor for Native {
             // 0 is no deadline; the host's first nanosecond is past anyway. Times are signed there.
             timeout: deadline
                 .filter(|&at| at <= i64::MAX.cast_unsigned())
-                .map_or(0, |at| at.max(1)),
+                .map_or(0, |at| clock::system(at).max(1)),
         };
         // SAFETY: reads the ports, writes nothing.
         unsafe { with(HYPERVISOR_SCHED_OP, SCHEDOP_POLL, &mut op) }.map(drop)

@@ -203,6 +203,7 @@ impl<P: Platform> Card<P> {
                 Action::Finish => self.link.connected().map_err(Error::from),
                 Action::Close => return Err(self.fail(Error::Disconnected)),
                 Action::Leave => self.reconnect(),
+                Action::Move => self.follow_guest(),
             };
             match done {
                 Ok(()) => {}
@@ -333,17 +334,11 @@ impl<P: Platform> Card<P> {
         Ok(self.link.leave()?)
     }
 
-    /// As [`reconnect`](Self::reconnect), after the guest was saved and restored, maybe on another
-    /// host: the backend is another one, and knows nothing of old rings.
-    ///
-    /// # Errors
-    /// [`Error::Nodes`]: the toolstack has made no such device.
-    pub fn resume(mut self) -> Result<Self, Error> {
+    /// The guest was restored, maybe on another host: the backend is another one, and knows nothing
+    /// of the rings.
+    fn follow_guest(&mut self) -> Result<(), Error> {
         self.drop_rings();
-        Ok(Self {
-            link: self.link.reopen()?,
-            ..self
-        })
+        Ok(self.link.moved()?)
     }
 
     /// Ends the connection for good.

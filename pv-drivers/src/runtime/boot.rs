@@ -1,6 +1,8 @@
 //! Entry point, ELF notes and the start info.
 
 use core::arch::global_asm;
+use core::cell::UnsafeCell;
+use core::mem::{MaybeUninit, offset_of};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use xen_abi::xen::{SIF_INITDOMAIN, StartInfo};
@@ -31,6 +33,7 @@ global_asm!(
     xen_note 6, .asciz "pv-drivers"
     xen_note 8, .asciz "generic"
     xen_note 10, .asciz "!writable_page_tables|pae_pgdir_above_4gb"
+    xen_note 14, .long 1
     xen_note 16, .long 1
     xen_note 17, .long 0x801
 
@@ -70,15 +73,86 @@ unsafe extern "Rust" {
     fn pv_guest_main() -> !;
 }
 
+/// A copy of the start info: the toolstack writes the page again when the guest is restored.
+struct Kept(UnsafeCell<MaybeUninit<StartInfo>>);
+
+// SAFETY: written once, before there is a second vCPU.
+unsafe impl Sync for Kept {}
+
+static KEPT: Kept = Kept(UnsafeCell::new(MaybeUninit::uninit()));
+
 extern "C" fn enter() -> ! {
+    // SAFETY: the loader put the page there, it stays mapped, and nobody looks at the copy yet.
+    unsafe {
+        let page = START_INFO.load(Ordering::Relaxed) as *const StartInfo;
+        (*KEPT.0.get()).write(page.read_volatile());
+    }
     // SAFETY: `entry!` defines it with this signature.
     unsafe { pv_guest_main() }
 }
 
-/// The start info page.
+/// The start info as it was at entry. For what changes when the guest is restored see [`links`].
 pub fn start_info() -> &'static StartInfo {
-    // SAFETY: the loader put it there, it stays mapped, and nobody writes it.
-    unsafe { &*(START_INFO.load(Ordering::Relaxed) as *const StartInfo) }
+    // SAFETY: written by `enter`, and by nobody since.
+    unsafe { (*KEPT.0.get()).assume_init_ref() }
+}
+
+/// A ring of the toolstack's: its page and its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Machine frame; 0: none.
+    pub mfn: u64,
+    /// Event channel; 0: none.
+    pub port: u32,
+}
+
+/// What the start info page says that is another one's in each domain that the guest becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Links {
+    /// Machine address of the shared info page.
+    pub shared_info: u64,
+    /// The store's ring.
+    pub store: Link,
+    /// The console's ring.
+    pub console: Link,
+}
+
+/// A double word of the start info page.
+fn field(offset: usize) -> *mut u64 {
+    (start_info_va() + offset as u64) as *mut u64
+}
+
+/// What the start info page says now.
+pub fn links() -> Links {
+    // SAFETY: aligned words of the page, which stays mapped; the toolstack writes it only while no
+    // vCPU runs.
+    let (double, word) = unsafe {
+        (
+            |offset| field(offset).read_volatile(),
+            |offset| field(offset).cast::<u32>().read_volatile(),
+        )
+    };
+    Links {
+        shared_info: double(offset_of!(StartInfo, shared_info)),
+        store: Link {
+            mfn: double(offset_of!(StartInfo, store_mfn)),
+            port: word(offset_of!(StartInfo, store_evtchn)),
+        },
+        console: Link {
+            mfn: double(offset_of!(StartInfo, console_mfn)),
+            port: word(offset_of!(StartInfo, console_evtchn)),
+        },
+    }
+}
+
+/// Writes where the store's and the console's pages are: as frames, or, for a toolstack that moves
+/// the guest, as PFNs.
+pub(super) fn set_ring_pages(store: u64, console: u64) {
+    // SAFETY: as in `links`; nobody holds a reference to the page.
+    unsafe {
+        field(offset_of!(StartInfo, store_mfn)).write_volatile(store);
+        field(offset_of!(StartInfo, console_mfn)).write_volatile(console);
+    }
 }
 
 /// Address of the start info page, as given in rsi.

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use spin::mutex::SpinMutex;
 use xen_abi::xen::{CONSOLEIO_WRITE, HYPERVISOR_CONSOLE_IO};
 
-use super::boot::{is_initial_domain, start_info};
+use super::boot::{is_initial_domain, links};
 use super::{clock, mmu, shared};
 use crate::console::Console;
 use crate::event::Channel;
@@ -28,15 +28,20 @@ pub(super) fn init() {
 }
 
 fn open() -> Option<Console<RawPage, Native>> {
-    let start = NonNull::new(mmu::address(mmu::m2p(start_info().console_mfn)) as *mut u8)?;
+    let link = links().console;
+    let start = NonNull::new(mmu::address(mmu::m2p(link.mfn)) as *mut u8)?;
     // SAFETY: the toolstack made this page the console's ring; it is mapped with the kernel, and
     // used for nothing else.
     let page = unsafe { RawPage::new(start) };
-    let port = Port(start_info().console_evtchn);
     Some(Console::new(
         page,
-        Channel::adopt(Native, shared::bits(), port),
+        Channel::adopt(Native, shared::bits(), Port(link.port)),
     ))
+}
+
+/// The ring is another backend's now: it is opened again at its next use.
+pub(super) fn renew() {
+    *RING.lock() = None;
 }
 
 /// Uses the console ring, unless this is the initial domain.

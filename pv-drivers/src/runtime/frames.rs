@@ -1,12 +1,17 @@
-//! The guest's memory: frames behind the kernel, mapped as they are wanted.
+//! The guest's memory: frames behind the kernel, mapped as they are wanted. Those that never were
+//! can be given back to the host.
 
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use spin::mutex::SpinMutex;
+use xen_abi::memory::{XENMEM_DECREASE_RESERVATION, XENMEM_POPULATE_PHYSMAP, XenMemoryReservation};
+use xen_abi::xen::{DOMID_SELF, HYPERVISOR_MEMORY_OP};
 
 use super::boot::{first_rsp, start_info};
 use super::mmu::{self, DATA, ENTRIES, PRESENT, TABLE, address, p2m};
-use crate::hypercall::{RawPage, Share, SharedFrame};
+use crate::balloon::{Balloon, STEP, Step};
+use crate::hypercall::{Errno, RawPage, Share, SharedFrame, raw};
 use crate::ring::Page;
 
 /// Frames that are used at most: those of the GiB at [`VIRT_BASE`](super::VIRT_BASE).
@@ -25,12 +30,15 @@ struct Pool {
     end: u64,
     /// Frames that came back: each holds the number of the following one.
     returned: Option<u64>,
+    /// Which frames there are.
+    balloon: Balloon,
 }
 
 static POOL: SpinMutex<Pool> = SpinMutex::new(Pool {
     next: 0,
     end: 0,
     returned: None,
+    balloon: Balloon::new(0),
 });
 
 /// Finds the frames behind what the loader put into memory.
@@ -45,21 +53,22 @@ pub(super) fn init() {
         next: first,
         end,
         returned: None,
+        balloon: Balloon::new(start_info().nr_pages),
     };
 }
 
 fn is_mapped(pfn: u64) -> bool {
-    pfn < last()
+    pfn < start_info().nr_pages.min(MOST)
         && mmu::table_of(address(pfn), 1)
             .is_some_and(|(table, index)| mmu::entry(table, index) & PRESENT != 0)
 }
 
-/// First frame that the guest has not, or does not use.
-fn last() -> u64 {
-    start_info().nr_pages.min(MOST)
-}
-
 impl Pool {
+    /// First frame that the guest has not, or does not use.
+    fn last(&self) -> u64 {
+        self.balloon.have().min(MOST)
+    }
+
     fn take(&mut self) -> Option<u64> {
         if let Some(pfn) = self.returned {
             let following = RawPage::at(address(pfn)).number();
@@ -82,7 +91,7 @@ impl Pool {
     /// Maps what one more L1 table maps, 2 MiB at most.
     fn grow(&mut self) -> Option<()> {
         let start = self.end;
-        let end = ((start / ENTRIES as u64 + 1) * ENTRIES as u64).min(last());
+        let end = ((start / ENTRIES as u64 + 1) * ENTRIES as u64).min(self.last());
         if start >= end || p2m(start) == INVALID {
             return None;
         }
@@ -105,6 +114,89 @@ impl Pool {
         self.end = end;
         Some(())
     }
+
+    /// Goes a step towards the memory that the guest shall have. Whether there may be another.
+    fn balloon_step(&mut self) -> bool {
+        match self.balloon.step(self.end) {
+            Some(Step::Give(range)) => {
+                let gave = give(range);
+                self.balloon.gave(gave);
+                gave > 0
+            }
+            Some(Step::Take(range)) => {
+                let took = take(range);
+                self.balloon.took(took);
+                took > 0
+            }
+            None => false,
+        }
+    }
+}
+
+/// A `XENMEM_*` on single frames; returns with how many of them it was done.
+///
+/// # Safety
+/// As for [`raw`].
+unsafe fn reservation(command: u32, frames: &mut [u64]) -> u64 {
+    let mut reservation = XenMemoryReservation {
+        extent_start: frames.as_mut_ptr() as u64,
+        nr_extents: frames.len() as u64,
+        extent_order: 0,
+        mem_flags: 0,
+        domid: DOMID_SELF,
+        _pad: [0; 3],
+    };
+    let pointer = &raw mut reservation as u64;
+    let arguments = [u64::from(command), pointer, 0, 0, 0];
+    // SAFETY: reads the struct, and reads or writes the frames it names; the rest is the caller's
+    // duty.
+    let done = Errno::check(unsafe { raw(HYPERVISOR_MEMORY_OP, arguments) });
+    done.unwrap_or(0).min(frames.len() as u64)
+}
+
+/// Gives frames back that are not mapped, the last first; returns how many.
+fn give(range: Range<u64>) -> u64 {
+    let mut frames = [0; STEP as usize];
+    let mut count = 0;
+    for (pfn, frame) in range.clone().rev().zip(&mut frames) {
+        *frame = p2m(pfn);
+        mmu::set_p2m(pfn, INVALID);
+        count += 1;
+    }
+    let kept = frames;
+    // SAFETY: the frames are behind all that was ever mapped.
+    let gave = unsafe { reservation(XENMEM_DECREASE_RESERVATION, &mut frames[..count]) };
+    for (pfn, frame) in range.rev().zip(&kept[..count]).skip(gave as usize) {
+        mmu::set_p2m(pfn, *frame);
+    }
+    gave
+}
+
+/// Takes memory for frames that have none; returns for how many.
+fn take(range: Range<u64>) -> u64 {
+    let mut frames = [0; STEP as usize];
+    let mut count = 0;
+    for (pfn, frame) in range.clone().zip(&mut frames) {
+        *frame = pfn;
+        count += 1;
+    }
+    // SAFETY: new frames, mapped nowhere.
+    let took = unsafe { reservation(XENMEM_POPULATE_PHYSMAP, &mut frames[..count]) };
+    for (pfn, frame) in range.zip(&frames).take(took as usize) {
+        mmu::set_p2m(pfn, *frame);
+    }
+    took
+}
+
+/// Has the guest have so much memory, in KiB, as [`balloon`](crate::balloon) can; none: as much as
+/// was wished last, of which the host may have refused some. Returns how much it then has, in KiB.
+pub(super) fn resize(kib: Option<u64>) -> u64 {
+    let mut pool = POOL.lock();
+    if let Some(kib) = kib {
+        pool.balloon.aim(kib);
+    }
+    while pool.balloon_step() {}
+    pool.balloon.have() * 4
 }
 
 /// Writes the entries of an L1 table that maps these frames.
@@ -143,7 +235,7 @@ pub(super) fn run(pages: u64) -> Option<u64> {
 #[must_use]
 pub fn usage() -> (u64, u64) {
     let pool = POOL.lock();
-    (pool.next, last().saturating_sub(pool.next))
+    (pool.next, pool.last().saturating_sub(pool.next))
 }
 
 /// A page of the guest's own memory, which it can share with others. It is reached as

@@ -27,6 +27,7 @@ mod platform;
 pub mod power;
 pub mod shared;
 mod store;
+pub mod suspend;
 pub mod table;
 pub mod trap;
 pub mod user;

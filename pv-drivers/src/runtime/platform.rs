@@ -71,7 +71,9 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        wait::remove(self.0.port());
+        if !self.0.is_dead() {
+            wait::remove(self.0.port());
+        }
     }
 }
 
@@ -133,6 +135,10 @@ fn there<T>(found: Result<T, Error>) -> Result<Option<T>, Refused> {
 
 impl device::Store for Guest {
     type Watch = Watch<'static, RawPage, Native>;
+
+    fn incarnation(&self) -> u32 {
+        Native.incarnation()
+    }
 
     fn read(&self, path: &str) -> Result<Option<String>, Refused> {
         there(own_store()?.read_text(path))

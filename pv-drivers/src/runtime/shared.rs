@@ -4,11 +4,16 @@ use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use xen_abi::xen::{SharedInfo, UVMF_INVLPG, VcpuInfo, VcpuTimeInfo, XEN_LEGACY_MAX_VCPUS};
+use xen_abi::vcpu::{VCPUOP_REGISTER_VCPU_INFO, VcpuRegisterVcpuInfo};
+use xen_abi::xen::{
+    ArchSharedInfo, HYPERVISOR_VCPU_OP, SharedInfo, UVMF_INVLPG, VcpuInfo, VcpuTimeInfo,
+    XEN_LEGACY_MAX_VCPUS,
+};
 
-use super::boot::start_info;
-use super::mmu::{DATA, update_va_mapping};
+use super::boot::{links, start_info};
+use super::mmu::{self, DATA, update_va_mapping};
 use crate::event::Bits;
+use crate::hypercall::{Errno, raw};
 
 /// An address for the page: its own frame is lost.
 #[repr(C, align(4096))]
@@ -22,10 +27,60 @@ static PAGE: AtomicU64 = AtomicU64::new(0);
 /// Where vCPU 0's `vcpu_info` is, once it has been moved.
 static VCPU_INFO: AtomicU64 = AtomicU64::new(0);
 
-/// Maps the page, and masks every port.
+/// Maps the page, masks every port, and says where the P2M list is.
 pub(super) fn init() {
     bits().mask_all();
     set_upcall_mask(1);
+    publish_p2m();
+}
+
+/// Tells the toolstack, which reads it when it saves the guest, where the P2M list is: at one
+/// address, by the tables of vCPU 0. No tree leads to it.
+fn publish_p2m() {
+    let arch = va() + offset_of!(SharedInfo, arch) as u64;
+    let set = |offset: usize, value: u64| word(arch + offset as u64).store(value, Ordering::SeqCst);
+    set(offset_of!(ArchSharedInfo, max_pfn), start_info().nr_pages);
+    set(
+        offset_of!(ArchSharedInfo, pfn_to_mfn_frame_list_list),
+        u64::MAX,
+    );
+    set(offset_of!(ArchSharedInfo, p2m_vaddr), start_info().mfn_list);
+    set(offset_of!(ArchSharedInfo, p2m_generation), 0);
+    let root = mmu::mfn(start_info().pt_base) << 12;
+    set(offset_of!(ArchSharedInfo, p2m_cr3), root);
+}
+
+/// Takes the page away, which is not the guest's to take along. Until [`map_again`] there are no
+/// events and no time.
+pub(super) fn unmap() -> Result<(), Errno> {
+    // SAFETY: nobody uses the page now, as the caller sees to.
+    unsafe { update_va_mapping(va(), 0, UVMF_INVLPG) }
+}
+
+/// Maps the page of the domain that the guest now is, at the same address.
+///
+/// # Panics
+/// If the hypervisor refuses.
+pub(super) fn map_again() {
+    map();
+}
+
+/// The page is another domain's: what the guest has said there it says again.
+pub(super) fn renew() {
+    init();
+    let moved = VCPU_INFO.load(Ordering::Relaxed);
+    if moved != 0 {
+        let mut info = VcpuRegisterVcpuInfo {
+            mfn: mmu::mfn(moved & !0xfff),
+            offset: (moved & 0xfff) as u32,
+            rsvd: 0,
+        };
+        let command = u64::from(VCPUOP_REGISTER_VCPU_INFO);
+        let arguments = [command, 0, &raw mut info as u64, 0, 0];
+        // SAFETY: the place was registered before, and is used for nothing else.
+        let refused = unsafe { raw(HYPERVISOR_VCPU_OP, arguments) };
+        assert_eq!(refused, 0);
+    }
 }
 
 /// Maps the page at its address.
@@ -34,7 +89,7 @@ pub(super) fn init() {
 /// If the hypervisor refuses the mapping.
 fn map() -> u64 {
     let va = HOLE.0.get() as u64;
-    let entry = start_info().shared_info | DATA;
+    let entry = links().shared_info | DATA;
     // SAFETY: the hole is used for nothing else.
     let mapped = unsafe { update_va_mapping(va, entry, UVMF_INVLPG) };
     assert_eq!(mapped, Ok(()));

@@ -2,6 +2,7 @@
 
 use alloc::alloc::{Layout, alloc_zeroed};
 use alloc::boxed::Box;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use xen_abi::arch_x86::{FLAT_KERNEL_CS, FLAT_KERNEL_SS, VGCF_IN_KERNEL, VcpuGuestContext};
 use xen_abi::errno::ENOMEM;
@@ -10,8 +11,8 @@ use xen_abi::xen::{HYPERVISOR_VCPU_OP, XEN_LEGACY_MAX_VCPUS};
 use zerocopy::FromZeros;
 
 use super::boot::start_info;
-use super::{mmu, trap};
-use crate::hypercall::{Errno, raw};
+use super::{clock, mmu, trap, wait};
+use crate::hypercall::{Errno, Hypervisor, Native, raw};
 
 /// Bytes of a vCPU's stack, to which it is aligned: its number is at the lowest address.
 pub const STACK_SIZE: u64 = 64 << 10;
@@ -55,6 +56,56 @@ pub fn is_up(vcpu: u32) -> bool {
 
 type Work = Box<dyn FnOnce() + Send>;
 
+/// vCPUs other than 0 that have work.
+static BUSY: AtomicU32 = AtomicU32::new(0);
+/// Those of them that stand still.
+static STILL: AtomicU32 = AtomicU32::new(0);
+/// Whether they shall.
+static HALT: AtomicBool = AtomicBool::new(false);
+
+/// Stands still here while the guest is suspended. All that waits does so by itself; work on another
+/// vCPU than 0 that computes for seconds without waiting calls this now and then, and holds no lock
+/// then that vCPU 0 may want.
+pub fn rest() {
+    if HALT.load(Ordering::SeqCst) && current() != 0 {
+        STILL.fetch_add(1, Ordering::SeqCst);
+        while HALT.load(Ordering::SeqCst) {
+            Native.yield_now();
+        }
+        STILL.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// All vCPUs but 0 stand still, or have no work, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Halted(());
+
+/// Has the other vCPUs stand still; none if one of them does not within `patience`, in nanoseconds.
+pub(super) fn halt(patience: u64) -> Option<Halted> {
+    let halted = Halted(());
+    HALT.store(true, Ordering::SeqCst);
+    let end = clock::now() + patience;
+    // Work that begins meanwhile is begun by a vCPU that does not stand still yet.
+    while STILL.load(Ordering::SeqCst) < BUSY.load(Ordering::SeqCst) {
+        if clock::now() > end {
+            return None;
+        }
+        wait::ring_all();
+        Native.yield_now();
+    }
+    Some(halted)
+}
+
+impl Drop for Halted {
+    fn drop(&mut self) {
+        HALT.store(false, Ordering::SeqCst);
+        // Or the next halt would count one that is about to go on.
+        while STILL.load(Ordering::SeqCst) > 0 {
+            Native.yield_now();
+        }
+    }
+}
+
 /// Starts a vCPU, which does `work` and then goes down. A vCPU is started once.
 ///
 /// # Errors
@@ -74,11 +125,13 @@ pub fn start(vcpu: u32, work: impl FnOnce() + Send + 'static) -> Result<(), Errn
     let work: Box<Work> = Box::new(Box::new(work));
     let work = Box::into_raw(work);
     let mut context = context(stack as u64 + STACK_SIZE, work as u64);
+    BUSY.fetch_add(1, Ordering::SeqCst);
     // SAFETY: the context names this kernel's code and memory that is the vCPU's alone.
     let started = unsafe { op(VCPUOP_INITIALISE, vcpu, &raw mut *context as u64) }
         // SAFETY: the same.
         .and_then(|_| unsafe { op(VCPUOP_UP, vcpu, 0) });
     if started.is_err() {
+        BUSY.fetch_sub(1, Ordering::SeqCst);
         // SAFETY: it does not run, so stack and work are still this one's.
         unsafe {
             drop(Box::from_raw(work));
@@ -117,6 +170,7 @@ extern "C" fn begin(work: *mut Work) -> ! {
     // SAFETY: `start` made it, and gave it to this vCPU alone.
     let work = unsafe { Box::from_raw(work) };
     work();
+    BUSY.fetch_sub(1, Ordering::SeqCst);
     loop {
         // SAFETY: stops this vCPU, whose stack stays.
         let _ = unsafe { op(VCPUOP_DOWN, current(), 0) };

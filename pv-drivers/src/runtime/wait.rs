@@ -6,12 +6,10 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use spin::Once;
 use xen_abi::xen::XEN_LEGACY_MAX_VCPUS;
 
 use super::{clock, shared, vcpu};
-use crate::event::Channel;
-use crate::hypercall::{Errno, Hypervisor, Native, Port};
+use crate::hypercall::{Hypervisor, Native, Port};
 
 /// Ports that one sleep can wait for (Xen's limit).
 const MOST: usize = 128;
@@ -36,9 +34,9 @@ static KNOWN: [AtomicU32; XEN_LEGACY_MAX_VCPUS] =
 static ASLEEP: [AtomicBool; XEN_LEGACY_MAX_VCPUS] =
     [const { AtomicBool::new(false) }; XEN_LEGACY_MAX_VCPUS];
 
-/// By what other vCPUs wake each.
-static BELLS: [Once<Channel<Native>>; XEN_LEGACY_MAX_VCPUS] =
-    [const { Once::new() }; XEN_LEGACY_MAX_VCPUS];
+/// The port by which other vCPUs wake each; 0: none yet.
+static BELLS: [AtomicU32; XEN_LEGACY_MAX_VCPUS] =
+    [const { AtomicU32::new(0) }; XEN_LEGACY_MAX_VCPUS];
 
 fn find(port: Port) -> Option<(&'static AtomicU64, u64)> {
     let word = OPEN.get((port.0 / 64) as usize)?;
@@ -66,16 +64,25 @@ pub(super) fn remove(port: Port) {
     }
 }
 
+/// The guest was restored: no port is what it was.
+pub(super) fn renew() {
+    for bell in &BELLS {
+        bell.store(0, Ordering::SeqCst);
+    }
+    for word in &OPEN {
+        word.store(0, Ordering::SeqCst);
+    }
+}
+
 /// Says that something has happened, to all vCPUs that wait or will.
 pub(super) fn ring_all() {
     TAKEN.fetch_add(1, Ordering::SeqCst);
     let own = vcpu::current() as usize;
     for (vcpu, (asleep, bell)) in ASLEEP.iter().zip(&BELLS).enumerate() {
-        if vcpu != own
-            && asleep.load(Ordering::SeqCst)
-            && let Some(bell) = bell.get()
-        {
-            bell.notify();
+        let bell = bell.load(Ordering::SeqCst);
+        if vcpu != own && bell != 0 && asleep.load(Ordering::SeqCst) {
+            // The port is open, so the hypervisor can say nothing that matters here.
+            let _ = Native.send(Port(bell));
         }
     }
 }
@@ -87,25 +94,36 @@ fn look() {
     }
 }
 
-/// The own bell, made at first use.
-fn bell(vcpu: u32) -> Result<Option<&'static Channel<Native>>, Errno> {
-    let Some(bell) = BELLS.get(vcpu as usize) else {
-        return Ok(None);
-    };
-    bell.try_call_once(|| Channel::ipi(Native, shared::bits(), vcpu))
-        .map(Some)
+/// The own bell, made at first use. Nobody else makes it.
+fn bell(vcpu: u32) -> Option<Port> {
+    let bell = BELLS.get(vcpu as usize)?;
+    if let port @ 1.. = bell.load(Ordering::SeqCst) {
+        return Some(Port(port));
+    }
+    let port = Native.bind_ipi(vcpu).ok()?;
+    shared::bits().mask(port);
+    bell.store(port.0, Ordering::SeqCst);
+    Some(port)
 }
 
 /// Waits until an event arrives on any of the guest's channels, a watch fires, or system time is
 /// `until`. Ends at once if something has happened since this vCPU's last call. May end for no
 /// reason.
+///
+/// While the guest is suspended, vCPUs other than 0 stand still here (see [`vcpu::rest`]).
 pub fn any(until: u64) {
+    vcpu::rest();
+    wait(until);
+    vcpu::rest();
+}
+
+fn wait(until: u64) {
     let vcpu = vcpu::current();
     let (Some(known), Some(asleep)) = (KNOWN.get(vcpu as usize), ASLEEP.get(vcpu as usize)) else {
         return;
     };
     // Without a bell, a vCPU looks again and again.
-    let bell = bell(vcpu).ok().flatten();
+    let bell = bell(vcpu);
     // Before the look: who takes an event after it sees this one asleep, and rings.
     asleep.store(true, Ordering::SeqCst);
     look();
@@ -123,7 +141,7 @@ fn news(known: &AtomicU32) -> bool {
     known.swap(taken, Ordering::SeqCst) != taken
 }
 
-fn sleep(bell: Option<&Channel<Native>>, until: u64) {
+fn sleep(bell: Option<Port>, until: u64) {
     let mut ports = [Port(0); MOST];
     let mut count = 0;
     let open = open().iter().zip(0..).flat_map(|(word, n)| {
@@ -135,7 +153,7 @@ fn sleep(bell: Option<&Channel<Native>>, until: u64) {
         })
     });
     let mut complete = bell.is_some();
-    for port in bell.map(Channel::port).into_iter().chain(open) {
+    for port in bell.into_iter().chain(open) {
         match ports.get_mut(count) {
             Some(slot) => *slot = port,
             None => {
@@ -156,6 +174,6 @@ fn sleep(bell: Option<&Channel<Native>>, until: u64) {
         Native.yield_now();
     }
     if let Some(bell) = bell {
-        let _ = bell.take();
+        let _ = shared::bits().take(bell);
     }
 }

@@ -1,6 +1,6 @@
 //! Addresses for memory that is not the guest's: its grant table, and peers' pages.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use spin::mutex::SpinMutex;
 use xen_abi::errno::ENOMEM;
@@ -65,32 +65,79 @@ fn make_tables(address: u64) -> Option<()> {
 /// The hypervisor's frames of this domain's grant table.
 struct Table;
 
+/// Where they are mapped, in their order; 0: not yet.
+static MAPPED_AT: [AtomicU64; TABLE_FRAMES] = [const { AtomicU64::new(0) }; TABLE_FRAMES];
+
+/// Addresses of the table's frames that are in use.
+fn table_addresses() -> impl Iterator<Item = u64> {
+    let addresses = MAPPED_AT.iter().map(|va| va.load(Ordering::SeqCst));
+    addresses.take_while(|&va| va != 0)
+}
+
+/// Machine frames of a table of so many frames, which it has from now on at least.
+fn table_frames(count: usize) -> Result<[u64; TABLE_FRAMES], GrantError> {
+    let mut frames = [0_u64; TABLE_FRAMES];
+    let mut setup = GnttabSetupTable {
+        dom: DomId::SELF.0,
+        _pad0: 0,
+        nr_frames: count.min(TABLE_FRAMES) as u32,
+        status: 0,
+        _pad1: [0; 3],
+        frame_list: frames.as_mut_ptr() as u64,
+    };
+    let arguments = [
+        u64::from(GNTTABOP_SETUP_TABLE),
+        &raw mut setup as u64,
+        1,
+        0,
+        0,
+    ];
+    // SAFETY: writes the struct and as many frame numbers as there is room for.
+    Errno::check(unsafe { raw(HYPERVISOR_GRANT_TABLE_OP, arguments) })?;
+    GrantError::check(setup.status)?;
+    Ok(frames)
+}
+
+/// Takes the table away, which is not the guest's to take along. Until [`map_table`] nothing may be
+/// granted.
+pub(super) fn unmap_table() -> Result<(), Errno> {
+    for va in table_addresses() {
+        // SAFETY: nobody uses the table now, as the caller sees to.
+        unsafe { mmu::update_va_mapping(va, 0, UVMF_INVLPG) }?;
+    }
+    Ok(())
+}
+
+/// Maps the table, of the domain that the guest now is, where it was.
+///
+/// # Panics
+/// If the hypervisor refuses: it permits the domain a smaller table than the one before had.
+pub(super) fn map_table() {
+    let count = table_addresses().count();
+    if count == 0 {
+        return;
+    }
+    let frames = table_frames(count);
+    assert!(
+        frames.is_ok(),
+        "no grant table of {count} pages: {frames:?}"
+    );
+    for (va, frame) in table_addresses().zip(frames.into_iter().flatten()) {
+        // SAFETY: nothing is mapped there now but, before, the same table or an earlier one.
+        let mapped = unsafe { mmu::update_va_mapping(va, frame << 12 | DATA, UVMF_INVLPG) };
+        assert_eq!(mapped, Ok(()));
+    }
+}
+
 impl TableSource for Table {
     fn frame(&self, index: usize) -> Option<&'static [Entry; ENTRIES_PER_FRAME]> {
-        let mut frames = [0_u64; TABLE_FRAMES];
-        let wanted = index.checked_add(1).filter(|&n| n <= TABLE_FRAMES)?;
-        let mut setup = GnttabSetupTable {
-            dom: DomId::SELF.0,
-            _pad0: 0,
-            nr_frames: wanted as u32,
-            status: 0,
-            _pad1: [0; 3],
-            frame_list: frames.as_mut_ptr() as u64,
-        };
-        let arguments = [
-            u64::from(GNTTABOP_SETUP_TABLE),
-            &raw mut setup as u64,
-            1,
-            0,
-            0,
-        ];
-        // SAFETY: writes the struct and as many frame numbers as there is room for.
-        Errno::check(unsafe { raw(HYPERVISOR_GRANT_TABLE_OP, arguments) }).ok()?;
-        GrantError::check(setup.status).ok()?;
+        let place = MAPPED_AT.get(index)?;
+        let frames = table_frames(index + 1).ok()?;
         let va = reserve(1)?;
         let entry = frames.get(index)? << 12 | DATA;
         // SAFETY: nothing was mapped there.
         unsafe { mmu::update_va_mapping(va, entry, UVMF_INVLPG) }.ok()?;
+        place.store(va, Ordering::SeqCst);
         // SAFETY: mapped for good; entries are atomics, for any bits.
         Some(unsafe { &*(va as *const [Entry; ENTRIES_PER_FRAME]) })
     }
@@ -125,6 +172,12 @@ pub fn map(
         SLOTS_MADE.fetch_add(SLOTS_STEP as u32, Ordering::Relaxed);
     }
     Mapping::new(Native, &SLOTS, domain, reference, access)
+}
+
+/// How many peers' pages are mapped now.
+pub(super) fn mapped() -> usize {
+    let made = SLOTS_MADE.load(Ordering::Relaxed) as usize;
+    made.saturating_sub(SLOTS.len())
 }
 
 /// Slots made, and frames of memory given out and left: for those who look for leaks.

@@ -1,11 +1,12 @@
 //! Requests and replies on the ring.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::wire::{Assembler, Errno, Kind, Message, XENSTORE_PAYLOAD_MAX, one, split};
+use super::wire::{Assembler, Errno, Kind, Message, XENSTORE_PAYLOAD_MAX, join, one, split};
 use crate::event::Channel;
 use crate::hypercall::Hypervisor;
 use crate::ring::{Page, XenstoreClient};
@@ -67,6 +68,13 @@ pub(super) struct Reports {
     pub paths: BTreeSet<String>,
 }
 
+/// A watch as the server is told of it, to tell it again.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub path: String,
+    pub reports: Reports,
+}
+
 /// One end of the ring.
 #[derive(Debug)]
 pub struct Connection<P, H: Hypervisor> {
@@ -77,7 +85,7 @@ pub struct Connection<P, H: Hypervisor> {
     /// Number of the last request.
     last: u32,
     /// By token.
-    pub(super) watches: BTreeMap<u32, Reports>,
+    pub(super) watches: BTreeMap<u32, Watched>,
     broken: bool,
 }
 
@@ -129,6 +137,33 @@ impl<P: Page, H: Hypervisor> Connection<P, H> {
             }
             self.rest(deadline)?;
         }
+    }
+
+    /// Begins a watch.
+    pub(super) fn watch(&mut self, path: &str, token: u32) -> Result<(), Error> {
+        let body = join([path, &format!("{token}")]);
+        self.request(Kind::WATCH, 0, body).map(drop)
+    }
+
+    /// The guest was restored: goes on with another server, which knows nothing, by the same page.
+    /// No request is under way. Watches begin anew, and each fires, as they all do then.
+    ///
+    /// # Errors
+    /// The first watch's that could not begin; the others are tried all the same.
+    pub(super) fn renew(&mut self, page: P, channel: Channel<H>) -> Result<(), Error> {
+        self.ring = XenstoreClient::attach(page);
+        self.channel = channel;
+        self.assembler = Assembler::default();
+        self.broken = false;
+        // What the last server had begun to say is not followed by the rest.
+        while self.ring.take(&mut [0; 256]).map_err(|_| self.give_up())? > 0 {}
+        let watches: Vec<(u32, String)> = self
+            .watches
+            .iter()
+            .map(|(token, watched)| (*token, watched.path.clone()))
+            .collect();
+        let begun = watches.iter().map(|(token, path)| self.watch(path, *token));
+        begun.fold(Ok(()), Result::and)
     }
 
     /// A reply's body, if it is of the request's kind.
@@ -239,7 +274,8 @@ impl<P: Page, H: Hypervisor> Connection<P, H> {
             return;
         };
         let token = token.parse().ok();
-        if let Some(reports) = token.and_then(|token: u32| self.watches.get_mut(&token)) {
+        if let Some(watched) = token.and_then(|token: u32| self.watches.get_mut(&token)) {
+            let reports = &mut watched.reports;
             reports.fired = true;
             if reports.paths.len() < MOST_PATHS {
                 reports.paths.insert(path.into());

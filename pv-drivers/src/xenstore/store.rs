@@ -7,8 +7,9 @@ use core::fmt;
 
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
-use super::connection::{Connection, Error, Reports};
+use super::connection::{Connection, Error, Reports, Watched};
 use super::wire::{Errno, Kind, join, one, split};
+use crate::event::Channel;
 use crate::hypercall::Hypervisor;
 use crate::ring::Page;
 
@@ -69,6 +70,15 @@ impl<P: Page, H: Hypervisor> Store<P, H> {
     /// What single requests are made by.
     const fn alone(&self) -> Transaction<'_, P, H> {
         Transaction { store: self, id: 0 }
+    }
+
+    /// The guest was restored: the same page now leads to another server. Watches go on, each as
+    /// if it had just fired; a transaction that was open is over.
+    ///
+    /// # Errors
+    /// That of the first watch that the server did not take.
+    pub fn renew(&self, page: P, channel: Channel<H>) -> Result<(), Error> {
+        self.connection().renew(page, channel)
     }
 
     /// The value of a node: any bytes.
@@ -160,10 +170,15 @@ impl<P: Page, H: Hypervisor> Store<P, H> {
         // The lowest number that no watch has.
         let token = (0..).zip(used).find(|(n, used)| n != *used);
         let token = token.map_or(connection.watches.len() as u32, |(n, _)| n);
-        let name = format!("{token}");
-        let body = strings(&[path, &name])?;
-        connection.watches.insert(token, Reports::default());
-        if let Err(why) = connection.request(Kind::WATCH, 0, body) {
+        if path.contains('\0') {
+            return Err(Error::Unfit);
+        }
+        let watched = Watched {
+            path: path.into(),
+            reports: Reports::default(),
+        };
+        connection.watches.insert(token, watched);
+        if let Err(why) = connection.watch(path, token) {
             connection.watches.remove(&token);
             return Err(why);
         }
@@ -293,10 +308,10 @@ impl<P: Page, H: Hypervisor> Watch<'_, P, H> {
         let mut connection = self.store.connection();
         // A broken connection shows at the next request.
         let _ = connection.listen();
-        let Some(reports) = connection.watches.get_mut(&self.token) else {
+        let Some(watched) = connection.watches.get_mut(&self.token) else {
             return (false, Vec::new());
         };
-        let reports = core::mem::take(reports);
+        let reports = core::mem::take(&mut watched.reports);
         (reports.fired, reports.paths.into_iter().collect())
     }
 }

@@ -270,6 +270,60 @@ fn a_disturbed_transaction_is_tried_again() {
 }
 
 #[test]
+fn a_restored_guest_goes_on_with_another_server_and_its_watches() {
+    let host = Host::default();
+    let (guest, dom0) = (host.domain(1), host.domain(0));
+    let page = guest.page(&Arc::default()).raw();
+    let connect = || {
+        let client = Channel::offer(guest.clone(), guest.bits(), DomId(0)).unwrap();
+        let port = client.port();
+        let server = Channel::bind(dom0.clone(), dom0.bits(), DomId(1), port).unwrap();
+        (client, server)
+    };
+    let server = |channel| Server {
+        ring: XenstoreServer::attach(page),
+        channel,
+        tree: BTreeMap::new(),
+        watches: Vec::new(),
+        disturb: 0,
+    };
+    let serve = |server: Server, work: &mut dyn FnMut()| {
+        let end = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| server.serve(&end));
+            work();
+            end.store(true, Ordering::SeqCst);
+        });
+    };
+    let (client, first) = connect();
+    let surroundings = Surroundings {
+        now: patient,
+        fired,
+    };
+    let store = Store::new(Connection::new(page, client, surroundings), guest.clone());
+    let mut watch = None;
+    serve(server(first), &mut || {
+        store.write("a", b"1").unwrap();
+        watch = Some(store.watch("a").unwrap());
+    });
+    assert!(watch.as_ref().unwrap().fired());
+    // The last server's last word stays half said.
+    XenstoreServer::attach(page).put(&[15, 0, 0, 0, 0]).unwrap();
+    guest.restore();
+    let (client, second) = connect();
+    let mut client = Some(client);
+    serve(server(second), &mut || {
+        store.renew(page, client.take().unwrap()).unwrap();
+        // It ends while there is somebody to tell.
+        let watch = watch.take().unwrap();
+        assert!(watch.fired(), "another tree");
+        assert_eq!(store.read("a"), Err(Error::Refused(Errno::ENOENT)));
+        store.write("a/b", b"2").unwrap();
+        assert_eq!(watch.changes().unwrap(), ["a/b"]);
+    });
+}
+
+#[test]
 fn a_silent_server_is_late_and_a_full_ring_ends_the_connection() {
     let (store, _server, _) = store(line(), hasty);
     assert_eq!(store.read("a"), Err(Error::Late));

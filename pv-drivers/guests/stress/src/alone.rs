@@ -30,12 +30,16 @@ pub fn run(rounds: u32) {
     let Ok(own) = peer::own_id() else {
         return check(false, "no store");
     };
-    for round in 0..rounds {
-        let seed = u64::from(round) << 8 | u64::from(vcpu::current());
-        memory(seed);
-        grants(own, seed);
-        events(own);
+    for n in 0..rounds {
+        round(own, u64::from(n) << 8 | u64::from(vcpu::current()));
     }
+}
+
+/// Everything once.
+pub fn round(own: DomId, seed: u64) {
+    memory(seed);
+    grants(own, seed);
+    events(own);
 }
 
 /// Blocks of many sizes, alive at once.

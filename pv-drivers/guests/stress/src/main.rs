@@ -6,6 +6,7 @@ extern crate alloc;
 
 mod alone;
 mod between;
+mod life;
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
@@ -27,6 +28,10 @@ fn main() {
     let rounds = boot::option("rounds").and_then(|word| word.parse().ok());
     let rounds: u32 = rounds.unwrap_or(50);
     let vcpus = vcpu::count();
+    if boot::option("mode") == Some("life") {
+        life::run(vcpus);
+        return done();
+    }
     println!("stress: {vcpus} vCPUs, {rounds} rounds");
     for vcpu in 1..vcpus {
         BUSY.fetch_add(1, Ordering::SeqCst);
@@ -44,6 +49,10 @@ fn main() {
     while BUSY.load(Ordering::SeqCst) > 0 {
         peer::pause(Duration::from_millis(5));
     }
+    done();
+}
+
+fn done() {
     println!("stress: done, {} errors", ERRORS.load(Ordering::Relaxed));
 }
 

@@ -185,8 +185,90 @@ fn a_backend_that_is_started_anew_is_connected_anew() {
     disk.reconnect().unwrap();
     disk.connect().unwrap();
     disk.read(7, &mut got).unwrap();
-    let disk = disk.resume().unwrap();
-    drop(disk);
+}
+
+/// What a toolstack and a host do when the guest is restored: all is new but the medium.
+fn restore(machine: &Machine, back: &Back) {
+    machine.restore(GUEST);
+    machine.plug("vbd", 51712, GUEST, BACK);
+    let mut old = back.lock().unwrap();
+    let medium = std::mem::replace(old.medium_mut(), Ram::new());
+    let options = backend::Options::default();
+    *old = Server::open(machine.domain(BACK), BACK_HOME, medium, options).unwrap();
+}
+
+#[test]
+fn a_restored_guest_has_its_disk_again_without_a_word() {
+    let (machine, back) = rig(backend::Options::default());
+    let mut disk = open(&machine, options());
+    disk.connect().unwrap();
+    disk.write(7, &[7; 512]).unwrap();
+    let buffer = disk.buffer(0, 512).unwrap();
+    let tag = disk
+        .submit(0, Operation::Read { sector: 7, buffer })
+        .unwrap();
+    restore(&machine, &back);
+    let mut got = [0; 512];
+    disk.read(7, &mut got).unwrap();
+    assert_eq!(got, [7; 512]);
+    // Who does not wait is told that nobody knows.
+    let completion = disk.completed().unwrap();
+    assert_eq!(completion.tag, tag);
+    assert_eq!(completion.result, Err(Error::Disconnected));
+    // One that nobody connects again is found by its next user, also when it was closed.
+    machine
+        .domain(BACK)
+        .write(&format!("{BACK_HOME}/state"), "6")
+        .unwrap();
+    assert_eq!(disk.poll(), Err(Error::Disconnected));
+    restore(&machine, &back);
+    disk.flush().unwrap();
+    disk.close();
+    back.lock().unwrap().poll().unwrap();
+    assert!(machine.grants().is_empty(), "all is given back");
+}
+
+#[test]
+fn a_guest_restored_in_the_middle_of_a_write_writes_all_of_it() {
+    for moment in 0..if cfg!(miri) { 3 } else { 25 } {
+        let (machine, back) = rig(backend::Options::default());
+        let mut disk = open(&machine, options());
+        disk.connect().unwrap();
+        let (world, mut waits) = (machine.clone(), 0);
+        let runs = Arc::clone(&back);
+        machine.meanwhile(move || {
+            // One request at a time, or all is done at the first wait.
+            if waits == moment {
+                restore(&world, &runs);
+            }
+            waits += 1;
+            if waits % 3 == 0 {
+                runs.lock().unwrap().poll().unwrap();
+            }
+        });
+        let bytes = pattern(40 * 512, moment);
+        disk.write(3, &bytes).unwrap();
+        disk.flush().unwrap();
+        let mut got = vec![0; bytes.len()];
+        disk.read(3, &mut got).unwrap();
+        assert_eq!(got, bytes, "restored at wait {moment}");
+        machine.rest();
+    }
+}
+
+#[test]
+fn a_guest_restored_without_its_disk_is_told() {
+    let (machine, _back) = rig(backend::Options::default());
+    let mut disk = open(&machine, options());
+    disk.connect().unwrap();
+    machine.restore(GUEST);
+    machine
+        .domain(BACK)
+        .remove("/local/domain/5/device/vbd/51712")
+        .unwrap();
+    let missing = Error::Nodes(Fault::Missing("backend"));
+    assert_eq!(disk.read(0, &mut [0; 512]), Err(missing));
+    assert_eq!(disk.poll(), Err(missing));
 }
 
 #[test]

@@ -60,6 +60,7 @@ struct World {
     /// Domains that have an event they have not waited for.
     stirred: Vec<DomId>,
     refuse_store: bool,
+    incarnations: BTreeMap<DomId, u32>,
 }
 
 impl World {
@@ -158,6 +159,18 @@ impl Machine {
     /// At most so many pages may be shared at a time.
     pub fn limit_grants(&self, most: usize) {
         self.world().most_grants = Some(most);
+    }
+
+    /// A domain was saved and restored: its grants and channels are of no use from now on. Whoever
+    /// calls this [plugs](Self::plug) its devices anew.
+    pub fn restore(&self, domain: DomId) {
+        let mut world = self.world();
+        *world.incarnations.entry(domain).or_default() += 1;
+        world.ends.retain(|(owner, _), _| *owner != domain);
+        for grant in world.grants.values_mut().filter(|g| g.owner == domain) {
+            grant.live = false;
+        }
+        world.stir(domain);
     }
 
     /// From now on the store answers nobody, or again everybody.
@@ -333,6 +346,11 @@ impl Watch for Lookout {
 
 impl Store for Domain {
     type Watch = Lookout;
+
+    fn incarnation(&self) -> u32 {
+        let world = self.machine.world();
+        world.incarnations.get(&self.id).copied().unwrap_or(0)
+    }
 
     fn read(&self, path: &str) -> Result<Option<String>, Refused> {
         Ok(self.store()?.nodes.get(&self.absolute(path)).cloned())

@@ -184,9 +184,28 @@ fn a_card_is_connected_anew() {
     let state = format!("{BACK_HOME}/state");
     machine.domain(BACK).write(&state, "5").unwrap();
     assert_eq!(card.poll(), Err(Error::Disconnected));
-    let mut card = card.resume().unwrap();
+    card.reconnect().unwrap();
     card.connect().unwrap();
     send(&mut card, &back, &[&frame(60, 1)], Offload::default());
+    card.close();
+    back.lock().unwrap().poll().unwrap();
+    assert!(machine.grants().is_empty(), "all is given back");
+}
+
+#[test]
+fn a_restored_guest_has_its_card_again_without_a_word() {
+    let (machine, back, cable) = rig(2);
+    let mut card = connected(&machine, options());
+    machine.restore(GUEST);
+    machine.plug("vif", 0, GUEST, BACK);
+    *back.lock().unwrap() =
+        Server::open(machine.domain(BACK), BACK_HOME, cable.clone(), 2).unwrap();
+    for _ in 0..5 {
+        card.poll().unwrap();
+        card.platform().wait(Duration::MAX);
+    }
+    send(&mut card, &back, &[&frame(60, 1)], Offload::default());
+    assert!(cable.taken().is_some());
     card.close();
     back.lock().unwrap().poll().unwrap();
     assert!(machine.grants().is_empty(), "all is given back");

@@ -8,7 +8,7 @@ use std::vec::Vec;
 use super::backend::{self, Network, Server};
 use super::*;
 use crate::device::testing::{Domain, Machine};
-use crate::device::{DomId, Store};
+use crate::device::{Clock, DomId, Store};
 
 mod honest;
 mod hostile;

@@ -117,7 +117,7 @@ pub fn steps(data: &[u8]) -> usize {
     machine.meanwhile(move || {
         let _ = server.lock().expect("one thread").poll();
     });
-    let mut disk = disk.resume().expect("a device");
+    machine.restore(GUEST);
     disk.connect().expect("an honest backend");
     let mut got = [0; 512];
     disk.write(1, &[7; 512]).expect("an honest backend");

@@ -108,7 +108,7 @@ pub fn steps(data: &[u8]) -> usize {
     machine.meanwhile(move || {
         let _ = server.lock().expect("one thread").poll();
     });
-    let mut card = card.resume().expect("a device");
+    machine.restore(GUEST);
     card.connect().expect("an honest backend");
     card.send(0, &[&[5; 100]], Offload::default())
         .expect("an empty ring");
