@@ -12,6 +12,8 @@ pub mod event;
 pub mod grant;
 pub mod hypercall;
 pub mod net;
+#[cfg(any(test, feature = "random"))]
+pub mod random;
 pub mod ring;
 #[cfg(target_os = "none")]
 pub mod runtime;

@@ -19,12 +19,18 @@ pub mod clock;
 pub mod console;
 pub mod frames;
 mod heap;
+#[cfg(feature = "embedded-io")]
+pub mod io;
+#[cfg(feature = "log")]
+pub mod log;
 pub mod mmu;
 #[cfg(feature = "smoltcp")]
 pub mod network;
 pub mod peer;
 mod platform;
 pub mod power;
+#[cfg(feature = "random")]
+pub mod random;
 pub mod shared;
 mod store;
 pub mod suspend;

@@ -91,8 +91,8 @@ pub fn suspend() -> Result<Resumed, Unready> {
     let left = clock::now();
     let resumed = leave();
     if resumed == Ok(Resumed::Elsewhere) {
-        clock::go_on(left);
         shared::renew();
+        clock::go_on(left);
         wait::renew();
         console::renew();
         window::grants().renew();

@@ -6,6 +6,9 @@ use crate::{build, process, setup};
 /// Packages that are also (or only) compiled for bare metal.
 pub const BARE_PACKAGES: &[&str] = &["oxen-boot", "hv-core", "xen-abi", "pv-image", "pv-drivers"];
 
+/// What guests may ask of `pv-drivers` beside the rest.
+const DRIVER_FEATURES: &[&str] = &["smoltcp", "log", "random", "embedded-io"];
+
 /// The tiny kernels have no heap. Checked alone: beside the others, what they share with them
 /// would be built with the others' features, and ask for one.
 const GUESTS: &str = "test-guests";
@@ -22,6 +25,9 @@ pub fn run(report: &mut Report) {
     bare.args(["clippy", "--quiet", "--target", setup::BARE_METAL]);
     for package in BARE_PACKAGES {
         bare.args(["--package", package]);
+    }
+    for feature in DRIVER_FEATURES {
+        bare.args(["--features", &format!("pv-drivers/{feature}")]);
     }
     report.command("clippy, bare metal", bare.args(DENY));
     report.command(

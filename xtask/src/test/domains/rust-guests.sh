@@ -29,12 +29,56 @@ pair() {
     ended "$1-b" "$3"
 }
 
+# moved NAME: saves a guest and restores it.
+moved() {
+    $tool save "$1" "/guests/$1.save" >/dev/null || failed "save $1"
+    gone "$1" || failed "the saved $1 is still there"
+    $tool restore "/guests/$1.save" >/dev/null || failed "restore $1"
+    rm -f "/guests/$1.save"
+}
+
+# sized NAME MIB: gives a guest so much memory, and waits until it has.
+sized() {
+    $tool mem-set "$1" "$2" || failed "mem-set $1 $2"
+    until_true eval "[ \"\$($tool list $1 | tail -n 1 | tr -s ' ' | cut -d' ' -f3)\" = $2 ]" ||
+        failed "$1 has not $2 MiB"
+}
+
+# sound TIMES PLACE: waits until `stress` has found all sound since it was suspended for the nth time.
+sound() {
+    await life "suspended $1 times, $2, 0 errors" 180 || failed "stress, suspended $1 times"
+}
+
+# life VCPUS: `stress` watches itself while it is saved and restored, smaller and larger, and copied.
+life() {
+    step "the life of stress with $1 vCPUs"
+    rm -f /guests/life.img
+    truncate -s 1M /guests/life.img
+    cp /guests/stress.cfg /guests/life.cfg
+    echo 'disk = [ "format=raw, vdev=xvda, access=rw, target=/guests/life.img" ]' >>/guests/life.cfg
+    make life life "$1" "mode=life"
+    await life "watching on $1 vCPUs, disk: true" 60 || failed "stress does not begin"
+    moved life
+    sound 1 elsewhere
+    sized life 24
+    moved life
+    sound 2 elsewhere
+    sized life 32
+    $tool save -c life /guests/life.save >/dev/null || failed "save -c"
+    sound 3 here
+    $tool shutdown life || failed "shutdown"
+    ended life "stress: done, 0 errors"
+    rm -f /guests/life.img /guests/life.save
+}
+
 # echo VCPUS MIB: so many MiB to the TCP server and back, every byte checked, over dom0's bridge.
 echo_server() {
     step "echo with $1 vCPUs, $2 MiB"
     make echo echo "$1"
     await echo "echo: ready" 60 || failed "echo does not begin"
     dom0-load tcp 10.0.3.30:7 "$2" || { tail -n 5 "$(console echo)"; failed "echo"; }
+    moved echo
+    until_true dom0-load tcp 10.0.3.30:7 1 || failed "echo after its restore"
     $tool shutdown echo || failed "shutdown"
     gone echo || failed "echo does not end"
 }
@@ -130,6 +174,7 @@ for vcpus in 1 4; do
     grep -q "hello: $vcpus vCPUs" "$(console hello)" || failed "hello's vCPUs"
     one stress $vcpus "stress: done, 0 errors" "rounds=20"
     pair stress $vcpus "stress: done, 0 errors" "rounds=10"
+    life $vcpus
     one microbench $vcpus "microbench: done"
     pair microbench $vcpus "microbench: done"
     echo_server $vcpus $((vcpus == 1 ? 64 : 16))
