@@ -59,5 +59,5 @@ pub fn generator() -> Generator<Cpu> {
 /// A random generator for secrets; none on a CPU without RDRAND.
 #[must_use]
 pub fn secure() -> Option<Secure<Cpu>> {
-    Secure::new(generator()).ok()
+    Secure::new(generator())
 }

@@ -57,7 +57,7 @@ life() {
     cp /guests/stress.cfg /guests/life.cfg
     echo 'disk = [ "format=raw, vdev=xvda, access=rw, target=/guests/life.img" ]' >>/guests/life.cfg
     make life life "$1" "mode=life"
-    await life "watching on $1 vCPUs, disk: true" 60 || failed "stress does not begin"
+    await life "watching on $1 vCPUs, disk: true" 120 || failed "stress does not begin"
     moved life
     sound 1 elsewhere
     sized life 24
