@@ -88,7 +88,7 @@ impl Page for RawPage {
         let (chunks, tail) = rest.as_chunks_mut::<8>();
         let from = self.doubles(at, chunks.len());
         // SAFETY: `doubles` has checked the page's side, the slice is the other.
-        unsafe { copy(from, chunks.as_mut_ptr().cast(), chunks.len()) };
+        unsafe { doubles::take(from, chunks.as_mut_ptr().cast(), chunks.len()) };
         let at = at + chunks.len() * 8;
         for (n, byte) in tail.iter_mut().enumerate() {
             *byte = self.byte(at + n).load(Ordering::Relaxed);
@@ -104,7 +104,7 @@ impl Page for RawPage {
         let (chunks, tail) = rest.as_chunks::<8>();
         let to = self.doubles(at, chunks.len());
         // SAFETY: `doubles` has checked the page's side, the slice is the other.
-        unsafe { copy(chunks.as_ptr().cast(), to, chunks.len()) };
+        unsafe { doubles::put(chunks.as_ptr().cast(), to, chunks.len()) };
         let at = at + chunks.len() * 8;
         for (n, &byte) in tail.iter().enumerate() {
             self.byte(at + n).store(byte, Ordering::Relaxed);
@@ -120,37 +120,76 @@ impl Page for RawPage {
     }
 }
 
-/// Copies double words, one side of which others may read and write meanwhile. One instruction does
-/// it: to the language that is no race, and no loop is as quick.
-///
-/// # Safety
-/// So many are readable and writable, and do not overlap. The private side need not be aligned.
+/// Double words between a page that others read and write meanwhile and memory of one's own, which
+/// need not be aligned. One instruction does it: to the language that is no race, and no loop is as
+/// quick.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-unsafe fn copy(from: *const u64, to: *mut u64, count: usize) {
-    // SAFETY: the caller's duty; the direction flag is clear in Rust code.
-    unsafe {
-        core::arch::asm!(
-            "rep movsq",
-            inout("rcx") count => _,
-            inout("rsi") from => _,
-            inout("rdi") to => _,
-            options(nostack, preserves_flags)
-        );
+mod doubles {
+    /// Copies out of the page.
+    ///
+    /// # Safety
+    /// So many are readable and writable.
+    pub unsafe fn take(shared: *mut u64, own: *mut u64, count: usize) {
+        // SAFETY: the caller's duty; the direction flag is clear in Rust code.
+        unsafe {
+            core::arch::asm!(
+                "rep movsq",
+                inout("rcx") count => _,
+                inout("rsi") shared => _,
+                inout("rdi") own => _,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+
+    /// Copies into the page.
+    ///
+    /// # Safety
+    /// As above.
+    pub unsafe fn put(own: *const u64, shared: *mut u64, count: usize) {
+        // SAFETY: the same.
+        unsafe {
+            core::arch::asm!(
+                "rep movsq",
+                inout("rcx") count => _,
+                inout("rsi") own => _,
+                inout("rdi") shared => _,
+                options(nostack, preserves_flags)
+            );
+        }
     }
 }
 
 /// The same where there is no such instruction.
-///
-/// # Safety
-/// As above.
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-unsafe fn copy(from: *const u64, to: *mut u64, count: usize) {
-    for n in 0..count * 8 {
-        // SAFETY: the caller's duty. Atomic on both sides, as it is not told which is shared.
-        unsafe {
-            let byte =
-                AtomicU8::from_ptr(from.cast::<u8>().cast_mut().add(n)).load(Ordering::Relaxed);
-            AtomicU8::from_ptr(to.cast::<u8>().add(n)).store(byte, Ordering::Relaxed);
+mod doubles {
+    use core::sync::atomic::{AtomicU64, Ordering};
+
+    /// Copies out of the page.
+    ///
+    /// # Safety
+    /// So many are readable and writable.
+    pub unsafe fn take(shared: *mut u64, own: *mut u64, count: usize) {
+        for n in 0..count {
+            // SAFETY: the caller's duty.
+            unsafe {
+                let word = AtomicU64::from_ptr(shared.add(n)).load(Ordering::Relaxed);
+                own.add(n).write_unaligned(word);
+            }
+        }
+    }
+
+    /// Copies into the page.
+    ///
+    /// # Safety
+    /// As above.
+    pub unsafe fn put(own: *const u64, shared: *mut u64, count: usize) {
+        for n in 0..count {
+            // SAFETY: the caller's duty.
+            unsafe {
+                let word = own.add(n).read_unaligned();
+                AtomicU64::from_ptr(shared.add(n)).store(word, Ordering::Relaxed);
+            }
         }
     }
 }
