@@ -12,6 +12,7 @@ pub mod event;
 pub mod grant;
 pub mod hypercall;
 pub mod net;
+pub mod p9;
 #[cfg(any(test, feature = "random"))]
 pub mod random;
 pub mod ring;

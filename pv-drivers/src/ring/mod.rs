@@ -15,6 +15,7 @@
 use core::sync::atomic::{Ordering, fence};
 
 mod console;
+mod files;
 mod lane;
 mod typed;
 mod xenstore;
@@ -25,6 +26,7 @@ pub mod testing;
 mod tests;
 
 pub use console::{ConsoleBackend, ConsoleFrontend};
+pub use files::{FilesClient, FilesServer, MOST_ORDER};
 pub use lane::{Consumer, Corrupt, Producer};
 pub use typed::{BackRing, FrontRing, Full};
 pub use xenstore::{RingFault, XenstoreClient, XenstoreServer};

@@ -20,11 +20,13 @@ fn run(steps_of: fn(&[u8]) -> usize, most: usize) -> usize {
 fn a_million_steps_of_malice_do_no_harm() {
     let disk = run(devices::block_steps, 500_000);
     let card = run(devices::net_steps, 500_000);
-    println!("{disk} steps against a disk, {card} against a card");
+    let files = run(devices::p9_steps, 500_000);
+    println!("{disk} steps against a disk, {card} against a card, {files} against files");
 }
 
 #[test]
 fn programs_have_many_steps() {
     assert!(run(devices::block_steps, 2000) >= 2000);
     assert!(run(devices::net_steps, 2000) >= 2000);
+    assert!(run(devices::p9_steps, 2000) >= 2000);
 }

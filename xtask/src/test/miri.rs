@@ -29,6 +29,7 @@ const MIRI_SKIPS: &[&str] = &[
     "mm::host_map::tables::",
     "block::tests::",
     "net::tests::",
+    "p9::tests::",
     "xenstore::tests::",
 ];
 

@@ -128,4 +128,11 @@ pub const TARGETS: &[Target] = &[
         seeds: devices::programs,
         memory: 64 * MIB,
     },
+    Target {
+        name: "frontend-9p",
+        about: "the guest's half of shared files, and a server, likewise",
+        fuzz: devices::p9,
+        seeds: devices::programs,
+        memory: 64 * MIB,
+    },
 ];

@@ -6,9 +6,11 @@
 
 mod block;
 mod net;
+mod p9;
 
 pub use block::{block, steps as block_steps};
 pub use net::{net, steps as net_steps};
+pub use p9::{p9, steps as p9_steps};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -122,10 +124,10 @@ impl Meddler {
             program: program.clone(),
             back: format!("/local/domain/0/backend/{kind}/{}/{id}", GUEST.0),
             front: format!("/local/domain/{}/device/{kind}/{id}", GUEST.0),
-            nodes: if kind == "vbd" {
-                block::NODES
-            } else {
-                net::NODES
+            nodes: match kind {
+                "vbd" => block::NODES,
+                "vif" => net::NODES,
+                _ => p9::NODES,
             },
             kept: Vec::new(),
         }
@@ -200,6 +202,12 @@ impl Meddler {
                 }
             }
             12 | 13 => self.machine.refuse_store(false),
+            // A byte of a message, near its beginning.
+            17 | 18 => {
+                if let Some(page) = self.page() {
+                    page.write(program.below(40), &[program.below(256) as u8]);
+                }
+            }
             11 => {
                 if let Some(page) = self.page() {
                     self.kept.push(page);
