@@ -101,8 +101,8 @@ fn save(domain: DomId, file: &str) -> Fallible<()> {
 fn restore(file: &str, pages: u64, vcpus: u32) -> Fallible<()> {
     let began = Instant::now();
     let xen = Xen::open()?;
-    let (config, mut from) = stream::file::open(Path::new(file))?;
-    println!("{config:?}");
+    let mut opened = stream::file::open(Path::new(file))?;
+    println!("{:?}", opened.config);
     let params = CreateDomain {
         handle: *b"restored    uuid",
         vcpus,
@@ -115,8 +115,9 @@ fn restore(file: &str, pages: u64, vcpus: u32) -> Fallible<()> {
         vcpus,
         store: DomId::DOM0,
         console: DomId::DOM0,
+        begins: opened.begins,
     };
-    let built = stream::restore(&domain, &mut from, &wanted, &mut |_, _| {})?;
+    let built = stream::restore(&domain, &mut opened.stream, &wanted, &mut |_, _| {})?;
     introduce(domain.id(), &built, pages)?;
     let id = domain.keep();
     xen.unpause(id)?;

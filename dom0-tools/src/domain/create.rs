@@ -107,7 +107,15 @@ pub enum Source<'a> {
     /// The kernel that its configuration names.
     Kernel,
     /// The stream of a saved domain.
-    Stream(&'a mut dyn Read),
+    Stream(Saved<'a>),
+}
+
+/// The stream of a saved domain.
+pub struct Saved<'a> {
+    /// The stream.
+    pub stream: &'a mut dyn Read,
+    /// Where it begins in its file, bytes.
+    pub begins: u64,
 }
 
 /// Told what comes next, and how far it is: bytes, of how many; 0 if that is not known.

@@ -82,9 +82,11 @@ impl Maker for FakeMaker {
         source: Source<'_>,
         _: Progress<'_>,
     ) -> Result<Rings, String> {
-        if let Source::Stream(from) = source {
+        if let Source::Stream(saved) = source {
             let mut content = String::new();
-            from.read_to_string(&mut content)
+            saved
+                .stream
+                .read_to_string(&mut content)
                 .map_err(|error| error.to_string())?;
         }
         self.step()?;

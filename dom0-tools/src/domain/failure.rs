@@ -64,9 +64,10 @@ fn of_stream(error: &stream::Error) -> FailureCode {
         | stream::Error::Build(build::Error::Hypervisor(error)) => of_xen(error),
         stream::Error::Build(build::Error::Memory { .. }) => FailureCode::NoMemory,
         stream::Error::Domain(_) => FailureCode::Unsupported,
+        stream::Error::At(_, error) => of_stream(error),
         stream::Error::Io(_)
         | stream::Error::Truncated
-        | stream::Error::Damaged
+        | stream::Error::Damaged(_)
         | stream::Error::Format(_)
         | stream::Error::Build(_) => FailureCode::BadFile,
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::balloon;
-use super::create::{Maker, Progress, Source};
+use super::create::{Maker, Progress, Saved, Source};
 use super::layout::{self, Rings};
 use super::link::Link;
 use crate::build::{self, Built, Kernel, NewDomain};
@@ -138,7 +138,7 @@ impl Maker for Machine {
                 self.clock(new.id(), config)?;
                 built
             }
-            Source::Stream(from) => self.go_on(new, config, from, progress)?,
+            Source::Stream(saved) => self.go_on(new, config, saved, progress)?,
         };
         self.limits(new.id(), config)?;
         Ok(Rings {
@@ -211,7 +211,7 @@ impl Machine {
         &self,
         new: &NewDomain,
         config: &DomainConfig,
-        mut from: &mut dyn Read,
+        mut saved: Saved<'_>,
         progress: Progress<'_>,
     ) -> Result<Built, StepError> {
         // A guest that was giving memory back had more than its target.
@@ -222,11 +222,12 @@ impl Machine {
             vcpus: config.max_vcpus(),
             store: DomId::DOM0,
             console: DomId::DOM0,
+            begins: saved.begins,
         };
         let mut tell = |done: u64, of: u64| {
             progress("restoring memory", done * PAGE_BYTES, of * PAGE_BYTES);
         };
-        let built = stream::restore(new, &mut from, &wanted, &mut tell)?;
+        let built = stream::restore(new, &mut saved.stream, &wanted, &mut tell)?;
         let limit = balloon::limit(config.memory.kib());
         self.xen.set_max_memory(new.id(), limit)?;
         Ok(built)

@@ -5,11 +5,11 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::create::{Progress, Source};
+use super::create::{self, Progress, Source};
 use super::daemon::Daemon;
 use super::protocol::{Failure, FailureCode};
 use crate::config::{self, DomainConfig, Form, Uuid, libxl};
-use crate::stream::file::{self, Config};
+use crate::stream::file::{self, Config, Opened};
 use crate::sys::DomId;
 
 /// A file that is whole, as far as that can be told before its domain is made: the checksum of
@@ -19,6 +19,8 @@ pub struct Saved {
     path: PathBuf,
     config: DomainConfig,
     stream: BufReader<File>,
+    /// Where the stream begins in the file, bytes.
+    begins: u64,
 }
 
 impl Saved {
@@ -28,8 +30,13 @@ impl Saved {
     /// # Errors
     /// [`FailureCode::BadFile`]: it is damaged, or nobody's.
     pub fn open(path: &Path, other: Option<DomainConfig>) -> Result<Self, Failure> {
-        let (saved, stream) = file::open(path).map_err(|error| Failure::of_file(path, &error))?;
-        let config = match (configuration(path, &saved), other) {
+        let opened = file::open(path).map_err(|error| Failure::of_file(path, &error))?;
+        let Opened {
+            config,
+            stream,
+            begins,
+        } = opened;
+        let config = match (configuration(path, &config), other) {
             (Ok(saved), Some(mut other)) => {
                 other.uuid = other.uuid.or(saved.uuid);
                 other
@@ -42,6 +49,7 @@ impl Saved {
             path,
             config,
             stream,
+            begins,
         })
     }
 
@@ -60,7 +68,10 @@ impl Saved {
         paused: bool,
         progress: Progress<'_>,
     ) -> Result<DomId, Failure> {
-        let source = Source::Stream(&mut self.stream);
+        let source = Source::Stream(create::Saved {
+            stream: &mut self.stream,
+            begins: self.begins,
+        });
         let made = daemon.make(self.config, paused, source, progress);
         made.map_err(|failure| match failure.code {
             FailureCode::BadFile => Failure::new(

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use super::place::Place;
 use crate::{build, ctl};
 
 pub(super) type Result<T> = std::result::Result<T, Error>;
@@ -15,7 +16,9 @@ pub enum Error {
     /// The file ends too early.
     Truncated,
     /// The file's checksum is not that of its content.
-    Damaged,
+    Damaged(String),
+    /// Something is wrong with this place of the file.
+    At(Place, Box<Self>),
     /// The file is no saved PV domain, or contradicts itself.
     Format(String),
     /// The domain is in a state that cannot be saved.
@@ -31,9 +34,8 @@ impl fmt::Display for Error {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Truncated => f.write_str("the saved domain is cut off: the file ends too early"),
-            Self::Damaged => {
-                f.write_str("the saved domain is damaged: its checksum is not that of its content")
-            }
+            Self::Damaged(how) => write!(f, "the saved domain is damaged: {how}"),
+            Self::At(place, error) => write!(f, "{error}, {place}"),
             Self::Format(what) => write!(f, "not a saved PV domain: {what}"),
             Self::Domain(what) => f.write_str(what),
             Self::Hypervisor(error) => error.fmt(f),
@@ -43,6 +45,18 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl Error {
+    /// Says where in the file, if it is the file's fault and nobody has said so yet.
+    pub(super) fn at(self, place: Place) -> Self {
+        match self {
+            Self::Truncated | Self::Damaged(_) | Self::Format(_) => Self::At(place, Box::new(self)),
+            Self::At(..) | Self::Io(_) | Self::Domain(_) | Self::Hypervisor(_) | Self::Build(_) => {
+                self
+            }
+        }
+    }
+}
 
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {

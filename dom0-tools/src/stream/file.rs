@@ -6,16 +6,16 @@
 //!
 //! A file is written beside its place, and takes it whole or not at all.
 
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use super::error::{Error, Result, bad};
-use super::format::read;
+use super::format::{REC_END, read, read_heads, read_record, read_tail};
+use super::partial::Partial;
+use super::place::{Part, Place, Reader};
 
 /// `struct save_file_header` of `xl`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -73,10 +73,10 @@ pub fn write(
     toml: &str,
     stream: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<u64> {
-    let part = Part::create(path)?;
+    let part = Partial::create(path)?;
     let (head, block_at) = head(xl, toml)?;
     let mut to = Summing {
-        inner: BufWriter::with_capacity(1 << 20, &part.file),
+        inner: BufWriter::with_capacity(1 << 20, part.file()),
         sum: crc32fast::Hasher::new(),
         bytes: 0,
     };
@@ -91,10 +91,9 @@ pub fn write(
         config_bytes: toml.len() as u32,
         file_bytes: bytes,
     };
-    let mut file = &part.file;
+    let mut file = part.file();
     file.seek(SeekFrom::Start(block_at))?;
     file.write_all(block.as_bytes())?;
-    file.sync_all()?;
     part.finish(path)?;
     Ok(bytes)
 }
@@ -122,13 +121,42 @@ fn head(xl: &str, toml: &str) -> Result<(Vec<u8>, u64)> {
     Ok((bytes, block_at))
 }
 
+/// A file, open at its stream.
+#[derive(Debug)]
+pub struct Opened {
+    /// The domain's configuration.
+    pub config: Config,
+    /// What follows it.
+    pub stream: BufReader<File>,
+    /// Where that begins, bytes.
+    pub begins: u64,
+}
+
 /// Opens a file, at its stream. A file of ours is read through first: its checksum is right.
 ///
 /// # Errors
-/// [`Error::Truncated`], [`Error::Damaged`], [`Error::Format`]; those of reading.
-pub fn open(path: &Path) -> Result<(Config, BufReader<File>)> {
+/// [`Error::At`] what is wrong; those of reading.
+pub fn open(path: &Path) -> Result<Opened> {
     let mut from = BufReader::with_capacity(64 << 10, File::open(path)?);
-    let head: Head = read(&mut from)?;
+    let (part, at) = (Part::Head, 0);
+    let head = read_head(&mut from).map_err(|error| error.at(Place { part, at }))?;
+    let (part, at) = (Part::Configuration, size_of::<Head>() as u64);
+    let (config, block) =
+        read_config(&mut from, &head).map_err(|error| error.at(Place { part, at }))?;
+    let begins = from.stream_position()?;
+    if let Some((block, behind)) = block {
+        check(&mut from, &block, begins - behind, begins)?;
+        from.seek(SeekFrom::Start(begins))?;
+    }
+    Ok(Opened {
+        config,
+        stream: from,
+        begins,
+    })
+}
+
+fn read_head(from: &mut impl Read) -> Result<Head> {
+    let head: Head = read(from)?;
     if head.magic != MAGIC {
         return bad("the file does not begin as one of xl's");
     }
@@ -141,16 +169,21 @@ pub fn open(path: &Path) -> Result<(Config, BufReader<File>)> {
     if head.optional_bytes > MOST_CONFIG {
         return bad("a configuration too long");
     }
+    Ok(head)
+}
+
+/// The configuration; and our block, if there is one, and how many bytes before the stream it
+/// begins.
+fn read_config(from: &mut impl Read, head: &Head) -> Result<(Config, Option<(Block, u64)>)> {
     let mut optional = vec![0; head.optional_bytes as usize];
     from.read_exact(&mut optional)?;
-    let stream_at = from.stream_position()?;
     let (text, rest) = split_config(&optional)?;
     // xl ends its text with a NUL.
     let text = text_of(text.strip_suffix(b"\0").unwrap_or(text))?;
     if rest.is_empty() {
         let json = head.mandatory_flags & FLAG_JSON != 0;
         let config = if json { Config::Json } else { Config::Xl };
-        return Ok((config(text), from));
+        return Ok((config(text), None));
     }
     let Ok((block, toml)) = Block::read_from_prefix(rest) else {
         return bad("something unknown behind the configuration");
@@ -158,11 +191,10 @@ pub fn open(path: &Path) -> Result<(Config, BufReader<File>)> {
     if block.magic != BLOCK_MAGIC || toml.len() != block.config_bytes as usize {
         return bad("something unknown behind the configuration");
     }
-    let toml = text_of(toml)?;
-    let block_at = stream_at - rest.len() as u64;
-    check(&mut from, &block, block_at)?;
-    from.seek(SeekFrom::Start(stream_at))?;
-    Ok((Config::Toml(toml), from))
+    Ok((
+        Config::Toml(text_of(toml)?),
+        Some((block, rest.len() as u64)),
+    ))
 }
 
 fn text_of(bytes: &[u8]) -> Result<String> {
@@ -178,14 +210,52 @@ fn split_config(optional: &[u8]) -> Result<(&[u8], &[u8])> {
 }
 
 /// Compares the whole file with what its block says.
-fn check(from: &mut BufReader<File>, block: &Block, block_at: u64) -> Result<()> {
+fn check(from: &mut BufReader<File>, block: &Block, block_at: u64, begins: u64) -> Result<()> {
     let there = from.get_ref().metadata()?.len();
-    if there < block.file_bytes {
-        return Err(Error::Truncated);
+    let wrong = if there < block.file_bytes {
+        Error::Truncated
+    } else if there > block.file_bytes {
+        other_length(there, block, block_at)
+    } else {
+        let sum = sum_of(from, block, block_at)?;
+        if sum == block.checksum {
+            return Ok(());
+        }
+        Error::Damaged(format!(
+            "the checksum of its {there} bytes is {sum:#010x}, not {:#010x} as byte {block_at} has it",
+            block.checksum
+        ))
+    };
+    // Whoever looks for the cause begins where the stream contradicts itself, if it does.
+    from.seek(SeekFrom::Start(begins))?;
+    match (survey(from, begins), wrong) {
+        (Err(Error::At(place, _)), wrong) => Err(wrong.at(place)),
+        (Ok(()), Error::Truncated) => Err(other_length(there, block, block_at)),
+        (_, wrong) => Err(wrong),
     }
-    if there > block.file_bytes {
-        return Err(Error::Damaged);
-    }
+}
+
+fn other_length(there: u64, block: &Block, block_at: u64) -> Error {
+    Error::Damaged(format!(
+        "it has {there} bytes, not {} as byte {block_at} has it",
+        block.file_bytes
+    ))
+}
+
+/// Looks at the heads of a stream's records only.
+fn survey(from: &mut impl Read, begins: u64) -> Result<()> {
+    let mut from = Reader::new(from, begins);
+    let heads = |from: &mut Reader<_>| {
+        read_heads(from)?;
+        let mut body = Vec::new();
+        while read_record(from, &mut body)? != REC_END {}
+        read_tail(from)
+    };
+    heads(&mut from).map_err(|error| error.at(from.place()))
+}
+
+/// The checksum that a file should have.
+fn sum_of(from: &mut BufReader<File>, block: &Block, block_at: u64) -> Result<u32> {
     let mut cleared = *block;
     cleared.checksum = 0;
     cleared.file_bytes = 0;
@@ -197,11 +267,7 @@ fn check(from: &mut BufReader<File>, block: &Block, block_at: u64) -> Result<()>
     sum.update(cleared.as_bytes());
     from.seek_relative(size_of::<Block>() as i64)?;
     sum_up(from, &mut sum, &mut buffer)?;
-    if sum.finalize() == block.checksum {
-        Ok(())
-    } else {
-        Err(Error::Damaged)
-    }
+    Ok(sum.finalize())
 }
 
 fn sum_up(from: &mut impl Read, sum: &mut crc32fast::Hasher, buffer: &mut [u8]) -> Result<()> {
@@ -233,56 +299,10 @@ impl<W: Write> Write for Summing<W> {
     }
 }
 
-/// A file in the making; gone when dropped.
-struct Part {
-    file: File,
-    path: PathBuf,
-    kept: bool,
-}
-
-impl Part {
-    /// Beside `path`, under a name of its own; one that a crash left is overwritten.
-    fn create(path: &Path) -> Result<Self> {
-        let Some(name) = path.file_name() else {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
-        };
-        let mut hidden = OsString::from(".");
-        hidden.push(name);
-        hidden.push(".partial");
-        let path = path.with_file_name(hidden);
-        // A guest's memory is nobody else's to read.
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)?;
-        Ok(Self {
-            file,
-            path,
-            kept: false,
-        })
-    }
-
-    /// Takes the place of `path`.
-    fn finish(mut self, path: &Path) -> Result<()> {
-        std::fs::rename(&self.path, path)?;
-        self.kept = true;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-        Ok(File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?)
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if !self.kept {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn saved(folder: &Path) -> PathBuf {
@@ -297,10 +317,10 @@ mod tests {
     #[test]
     fn a_file_comes_back() {
         let folder = tempfile::tempdir().unwrap();
-        let (config, mut stream) = open(&saved(folder.path())).unwrap();
-        assert_eq!(config, Config::Toml("name = \"g\"\n".into()));
+        let mut opened = open(&saved(folder.path())).unwrap();
+        assert_eq!(opened.config, Config::Toml("name = \"g\"\n".into()));
         let mut content = Vec::new();
-        stream.read_to_end(&mut content).unwrap();
+        opened.stream.read_to_end(&mut content).unwrap();
         assert_eq!(content, [7; 100]);
     }
 
@@ -328,5 +348,22 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(std::fs::read(&path).unwrap(), before);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_that_write_one_file_at_a_time_do_not_mix() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("saved");
+        write(&path, "", "first", |to| {
+            to.write_all(&[1; 100])?;
+            let second = write(&path, "", "second", |to| Ok(to.write_all(&[2; 100])?));
+            let error = second.unwrap_err().to_string();
+            assert!(error.contains("being written"), "{error}");
+            Ok(to.write_all(&[1; 100])?)
+        })
+        .unwrap();
+        assert_eq!(open(&path).unwrap().config, Config::Toml("first".into()));
+        write(&path, "", "second", |_| Ok(())).unwrap();
+        assert_eq!(open(&path).unwrap().config, Config::Toml("second".into()));
     }
 }

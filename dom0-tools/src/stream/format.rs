@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::error::{Error, Result, bad};
+use super::place::{Part, Reader};
 
 // Records of libxl's stream.
 const LIBXL_IDENT: [u8; 8] = *b"LibxlFmt";
@@ -42,6 +43,30 @@ pub const REC_X86_CPUID_POLICY: u32 = 0x11;
 pub const REC_X86_MSR_POLICY: u32 = 0x12;
 /// Who does not know the record may skip it.
 pub const REC_OPTIONAL: u32 = 1 << 31;
+
+/// Name of a kind of record.
+///
+/// Source: Xen `docs/specs/libxc-migration-stream.pandoc`.
+pub fn record_name(kind: u32) -> String {
+    let name = match kind {
+        REC_END => "END",
+        REC_PAGE_DATA => "PAGE_DATA",
+        REC_X86_PV_INFO => "X86_PV_INFO",
+        REC_X86_PV_P2M_FRAMES => "X86_PV_P2M_FRAMES",
+        REC_X86_PV_VCPU_BASIC => "X86_PV_VCPU_BASIC",
+        REC_X86_PV_VCPU_EXTENDED => "X86_PV_VCPU_EXTENDED",
+        REC_X86_PV_VCPU_XSAVE => "X86_PV_VCPU_XSAVE",
+        REC_SHARED_INFO => "SHARED_INFO",
+        REC_X86_TSC_INFO => "X86_TSC_INFO",
+        REC_X86_PV_VCPU_MSRS => "X86_PV_VCPU_MSRS",
+        REC_VERIFY => "VERIFY",
+        REC_STATIC_DATA_END => "STATIC_DATA_END",
+        REC_X86_CPUID_POLICY => "X86_CPUID_POLICY",
+        REC_X86_MSR_POLICY => "X86_MSR_POLICY",
+        other => return format!("kind {other:#x}"),
+    };
+    name.into()
+}
 
 /// Longest body of a record, bytes; Xen's own limit.
 const MOST_BODY: u32 = 8 << 20;
@@ -148,7 +173,8 @@ pub fn read_heads(from: &mut impl Read) -> Result<u32> {
 }
 
 /// Reads what must come after the last record of libxc's stream.
-pub fn read_tail(from: &mut impl Read) -> Result<()> {
+pub fn read_tail(from: &mut Reader<impl Read>) -> Result<()> {
+    from.begin(Part::StreamEnd);
     let head: RecordHead = read(from)?;
     if head.kind == LIBXL_END && head.length == 0 {
         Ok(())
@@ -170,8 +196,10 @@ pub fn write_record(to: &mut impl Write, kind: u32, parts: &[&[u8]]) -> Result<(
 }
 
 /// Reads a record into `body`; returns its kind.
-pub fn read_record(from: &mut impl Read, body: &mut Vec<u8>) -> Result<u32> {
+pub fn read_record(from: &mut Reader<impl Read>, body: &mut Vec<u8>) -> Result<u32> {
+    from.begin_record();
     let head: RecordHead = read(from)?;
+    from.is_record(head.kind);
     if head.length > MOST_BODY {
         return bad(format!("record {:#x} of {} bytes", head.kind, head.length));
     }
@@ -195,10 +223,11 @@ mod tests {
                 .unwrap();
             prop_assert_eq!(stream.len() % 8, 0);
             let mut back = Vec::new();
-            prop_assert_eq!(read_record(&mut &*stream, &mut back).unwrap(), kind);
+            let read = |stream, body: &mut Vec<u8>| read_record(&mut Reader::new(stream, 0), body);
+            prop_assert_eq!(read(&stream[..], &mut back).unwrap(), kind);
             prop_assert_eq!(back, body);
-            let cut = &stream[..stream.len() - 1];
-            prop_assert!(matches!(read_record(&mut &*cut, &mut Vec::new()), Err(Error::Truncated)));
+            let cut = read(&stream[..stream.len() - 1], &mut Vec::new());
+            prop_assert!(matches!(cut, Err(Error::Truncated)));
         }
     }
 

@@ -15,6 +15,7 @@ use super::format::{
     REC_X86_PV_VCPU_BASIC, REC_X86_PV_VCPU_EXTENDED, REC_X86_PV_VCPU_MSRS, REC_X86_PV_VCPU_XSAVE,
     REC_X86_TSC_INFO, read_heads, read_record, read_tail,
 };
+use super::place::Reader;
 use super::records::{
     BATCH, P2mFrames, PFNS_PER_PAGE, PTE_FRAME, PTE_PRESENT, PV_INFO, PageData, PageType, Tsc,
     is_hypervisor_slot, unpacked, with_frame,
@@ -37,6 +38,8 @@ pub struct Restored {
     pub store: DomId,
     /// Who serves its console.
     pub console: DomId,
+    /// Where in its file the stream begins, bytes: errors say where they are.
+    pub begins: u64,
 }
 
 /// Fills a new domain with what a stream holds; it is ready to go on, and still paused.
@@ -47,6 +50,17 @@ pub struct Restored {
 pub fn restore(
     domain: &NewDomain,
     from: &mut impl Read,
+    wanted: &Restored,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Built> {
+    let mut from = Reader::new(from, wanted.begins);
+    let done = take_all(domain, &mut from, wanted, progress);
+    done.map_err(|error| error.at(from.place()))
+}
+
+fn take_all(
+    domain: &NewDomain,
+    from: &mut Reader<impl Read>,
     wanted: &Restored,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Built> {

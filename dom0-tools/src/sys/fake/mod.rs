@@ -4,8 +4,10 @@
 //! its other methods do what guests would do.
 
 mod channels;
+pub mod guest;
 mod hypervisor;
 mod ram;
+mod vcpus;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,6 +24,11 @@ use ram::Ram;
 const FRAMES: u64 = 65536;
 /// The frame of dom0's own xenstore ring.
 const XENSTORE_RING: Mfn = Mfn(1);
+/// First frame of the machine-to-physical table.
+const M2P: Mfn = Mfn(2);
+/// Its frames: eight bytes for each of the machine's.
+const M2P_FRAMES: u64 = FRAMES * 8 / PAGE_BYTES;
+const PAGE_BYTES: u64 = super::PAGE_SIZE as u64;
 
 /// A machine with a hypervisor and dom0. Clones are the same machine.
 #[derive(Clone)]
@@ -69,7 +76,7 @@ impl Machine {
             state: Mutex::new(State {
                 channels,
                 grants: HashMap::new(),
-                free: XENSTORE_RING.0 + 1,
+                free: M2P.0 + M2P_FRAMES,
                 xenstore_port,
                 hypervisor: Hypervisor::default(),
             }),

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd};
+use std::os::unix::fs::FileExt;
 
 use super::super::memory::Region;
 use super::super::{Access, Mfn, PAGE_SIZE, SharedPages};
@@ -26,6 +27,20 @@ impl Ram {
         let file = unsafe { File::from_raw_fd(fd) };
         file.set_len(frames * PAGE_SIZE as u64)?;
         Ok(Self { file, frames })
+    }
+
+    /// Writes at a machine address.
+    pub fn write(&self, address: u64, bytes: &[u8]) {
+        self.file
+            .write_all_at(bytes, address)
+            .expect("memory of the fake machine");
+    }
+
+    /// Reads from a machine address.
+    pub fn read(&self, address: u64, into: &mut [u8]) {
+        self.file
+            .read_exact_at(into, address)
+            .expect("memory of the fake machine");
     }
 
     /// Maps frames one after another.

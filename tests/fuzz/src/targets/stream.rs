@@ -43,6 +43,7 @@ fn restored(machine: &Machine, data: &mut &[u8]) -> Result<Built, stream::Error>
         vcpus: 1,
         store: DomId::DOM0,
         console: DomId::DOM0,
+        begins: 0,
     };
     stream::restore(&domain, data, &wanted, &mut |_, _| {})
 }
@@ -52,8 +53,8 @@ pub fn file(data: &[u8]) {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(data).expect("room for it");
     match stream::file::open(file.path()) {
-        Ok((_, mut rest)) => {
-            std::io::copy(&mut rest, &mut std::io::sink()).expect("a file that is there");
+        Ok(mut opened) => {
+            std::io::copy(&mut opened.stream, &mut std::io::sink()).expect("a file that is there");
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
