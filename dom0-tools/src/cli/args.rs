@@ -52,6 +52,8 @@ pub enum Verb {
     Save(Save),
     /// Bring a domain back from a file
     Restore(Restore),
+    /// Write a domain's memory and registers into a file for debuggers
+    DumpCore(DumpCore),
     /// List domains
     #[command(alias = "ls")]
     List(List),
@@ -214,6 +216,22 @@ pub struct Restore {
     /// Attach to its console
     #[arg(short, long)]
     pub console: bool,
+}
+
+/// `dump-core`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The file has the format of xl's and libxc's dumps: an ELF file of sections, \
+                        as crash reads it. A running domain goes on meanwhile: `ox pause` it for \
+                        the picture of one moment. on_crash = \"coredump-destroy\" and \
+                        \"coredump-restart\" write such files by themselves, into the folder that \
+                        `oxd --dump-folder` names."
+)]
+pub struct DumpCore {
+    /// Name or id
+    pub domain: String,
+    /// File to write
+    pub file: PathBuf,
 }
 
 /// `list`

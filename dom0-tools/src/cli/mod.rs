@@ -86,6 +86,7 @@ pub fn verb(world: &dyn World, verb: &Verb, out: &mut Out<'_>) -> Result<(), Fai
         Verb::Unpause(args) => life::pause(world, args, false),
         Verb::Save(args) => life::save(world, args),
         Verb::Restore(args) => create::restore(world, args, out),
+        Verb::DumpCore(args) => life::dump_core(world, args),
         Verb::List(args) => list::list(world, args, out),
         Verb::Info => info::info(world, out),
         Verb::Console(args) => console::console(world, args),

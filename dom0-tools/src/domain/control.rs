@@ -1,5 +1,6 @@
 //! What can be asked of a running domain.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::protocol::{
@@ -44,6 +45,7 @@ pub fn answer(
         Request::NetworkDetach { device, force, .. } => detach(worker, Kind::Vif, device, force),
         Request::Config { .. } => Ok(Response::Config(worker.entry.config().to_toml())),
         Request::Save { file, then, .. } => saving::save(worker, &file, then, tell),
+        Request::DumpCore { file, .. } => saving::dump(worker, Path::new(&file), tell),
         Request::SnapshotCreate { name, .. } => saving::snapshot(worker, &name, tell),
         other => Err(Failure::new(
             FailureCode::Unsupported,

@@ -1,6 +1,7 @@
 //! What all of `oxd`'s threads share, and what concerns more than one domain: creation, names,
 //! recovery, and the watch for domains that end.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::config::{DomainConfig, DomainName, Uuid};
 use crate::ctl::{DomainInfo, Xen};
 use crate::device::console::service::Consoles;
 use crate::device::nodes::{Node, Nodes, StoreFailure, domain_path};
+use crate::stream::partial;
 use crate::sys::{DomId, GntDev};
 
 /// How long the watch for ended domains sleeps at most: what it might miss is seen then.
@@ -37,6 +39,8 @@ pub struct Daemon {
     pub registry: Registry,
     /// What is on disk.
     pub persist: Persist,
+    /// Folder of the dumps of domains that have crashed.
+    pub dumps: PathBuf,
     /// Since when.
     pub started: Instant,
 }
@@ -113,7 +117,11 @@ impl Daemon {
             }
         };
         let name = config.name.to_string();
-        let begun = self.persist.finish(uuid).map_err(disk).and_then(|()| {
+        let finished = match paused {
+            true => self.persist.finish(uuid),
+            false => self.persist.finish_to_run(uuid),
+        };
+        let begun = finished.map_err(disk).and_then(|()| {
             self.events.tell(domain, &name, event);
             worker::start(self, machine, domain, config)
                 .map_err(|error| Failure::new(FailureCode::Failed, error.to_string()))
@@ -123,7 +131,9 @@ impl Daemon {
             if paused {
                 Ok(())
             } else {
-                Ok(self.xen.unpause(domain)?)
+                self.xen.unpause(domain)?;
+                self.persist.mark_running(uuid);
+                Ok(())
             }
         });
         if let Err(failure) = unpaused {
@@ -162,7 +172,7 @@ impl Daemon {
     }
 
     /// Takes over what a former daemon left: adopts its domains, destroys those that it had
-    /// not completed, and removes what belongs to none.
+    /// not completed or begun to destroy, and removes what belongs to none.
     ///
     /// # Errors
     /// The hypervisor or xenstore does not answer. What fails for one domain is told and does
@@ -174,6 +184,10 @@ impl Daemon {
             .into_iter()
             .filter(|info| info.domain != DomId::DOM0)
             .collect();
+        for file in self.persist.unfinished() {
+            partial::remove_left(&file);
+        }
+        self.persist.snapshots().sweep();
         let mut living = Vec::new();
         for info in &domains {
             let uuid = Uuid(info.handle);
@@ -182,8 +196,9 @@ impl Daemon {
                     tracing::warn!(domain = info.domain.0, "was not complete: destroyed");
                     self.drop_domain(info.domain);
                 }
-                Known::Complete(config) if !info.dying => {
+                Known::Complete(config) if !info.dying && !self.persist.is_ending(uuid) => {
                     living.push(uuid);
+                    self.let_run(info);
                     if let Err(error) = self.adopt(info.domain, *config) {
                         tracing::error!(domain = info.domain.0, %error, "not adopted");
                     }
@@ -196,6 +211,20 @@ impl Daemon {
         self.sweep(&domains)?;
         self.start_due(&living);
         Ok(())
+    }
+
+    /// What its maker would have done next.
+    fn let_run(&self, info: &DomainInfo) {
+        let uuid = Uuid(info.handle);
+        if !self.persist.is_to_run(uuid) {
+            return;
+        }
+        if info.paused
+            && let Err(error) = self.xen.unpause(info.domain)
+        {
+            tracing::error!(domain = info.domain.0, %error, "not let run");
+        }
+        self.persist.mark_running(uuid);
     }
 
     /// Starts the successors that a former daemon owed, each in a thread of its own.
@@ -323,3 +352,7 @@ pub fn random_uuid() -> Result<Uuid, Failure> {
     }
     Ok(Uuid::from_random(bytes))
 }
+
+#[cfg(test)]
+#[path = "daemon_tests.rs"]
+mod tests;

@@ -48,6 +48,9 @@ pub struct Arguments {
     /// Write `ready` and a line feed to this file once everything is served
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    /// Where the memory of domains that have crashed is written, if `on_crash` says so
+    #[arg(long, value_name = "FOLDER", default_value = "/var/lib/oxen/dump")]
+    dump_folder: PathBuf,
     /// What to log, as in `RUST_LOG`: `info`, `debug`, `dom0_tools::device=trace`
     #[arg(long, value_name = "FILTER", default_value = "info", env = "OXD_LOG")]
     log: String,
@@ -80,6 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         events: Events::default(),
         registry: Registry::default(),
         persist: Persist::open(Path::new(persist::FOLDER)).context(persist::FOLDER)?,
+        dumps: arguments.dump_folder.clone(),
         started: Instant::now(),
     });
     daemon.recover()?;

@@ -5,17 +5,21 @@
 //! FOLDER/domains/UUID.toml   the configuration of one that is complete
 //! FOLDER/starting/UUID.toml  the configuration of one whose successor is due
 //! FOLDER/saving/UUID         one that is asked to suspend itself, and has to go on afterwards
+//! FOLDER/writing/UUID        the name of a file that one is being written to
+//! FOLDER/ending/UUID         one that is being destroyed
+//! FOLDER/snapshots/          see [`super::snapshot`]
 //! ```
 //!
-//! The first is written before the hypervisor is asked for the domain and becomes the second
-//! by renaming, so that at any moment a domain found running is one or the other, or somebody
-//! else's.
+//! The first is written before the hypervisor is asked for the domain and becomes the second, so
+//! that at any moment a domain found running is one or the other, or somebody else's. Both at once
+//! is one that is complete and still to be let run.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::snapshot::Snapshots;
 use crate::config::{DomainConfig, Uuid};
 
 /// Where it is.
@@ -44,12 +48,19 @@ impl Persist {
     /// # Errors
     /// The file system's.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        for part in ["making", "domains", "starting", "saving"] {
+        for part in [
+            "making", "domains", "starting", "saving", "writing", "ending",
+        ] {
             std::fs::create_dir_all(folder.join(part))?;
         }
         Ok(Self {
             folder: folder.to_owned(),
         })
+    }
+
+    /// Snapshots that are kept there too.
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::new(&self.folder.join("snapshots"))
     }
 
     fn making(&self, uuid: Uuid) -> PathBuf {
@@ -68,12 +79,31 @@ impl Persist {
         write(&self.making(uuid), &config.to_toml())
     }
 
-    /// It is complete.
+    /// It is complete, and stays paused.
     ///
     /// # Errors
     /// The file system's.
     pub fn finish(&self, uuid: Uuid) -> io::Result<()> {
         std::fs::rename(self.making(uuid), self.complete(uuid))
+    }
+
+    /// It is complete, and will be let run: then [`Self::mark_running`].
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn finish_to_run(&self, uuid: Uuid) -> io::Result<()> {
+        remove(&self.complete(uuid));
+        std::fs::hard_link(self.making(uuid), self.complete(uuid))
+    }
+
+    /// It was let run.
+    pub fn mark_running(&self, uuid: Uuid) {
+        remove(&self.making(uuid));
+    }
+
+    /// Whether a complete one is still to be let run.
+    pub fn is_to_run(&self, uuid: Uuid) -> bool {
+        self.making(uuid).exists() && self.complete(uuid).exists()
     }
 
     /// A complete domain has another configuration: the old one or the new one is there at
@@ -89,9 +119,33 @@ impl Persist {
 
     /// There is no such domain any more.
     pub fn forget(&self, uuid: Uuid) {
-        for path in [self.making(uuid), self.complete(uuid), self.saving(uuid)] {
+        // Last what says that the rest must go.
+        for path in [
+            self.making(uuid),
+            self.complete(uuid),
+            self.saving(uuid),
+            self.writing(uuid),
+            self.ending(uuid),
+        ] {
             remove(&path);
         }
+    }
+
+    fn ending(&self, uuid: Uuid) -> PathBuf {
+        self.folder.join("ending").join(uuid.to_string())
+    }
+
+    /// The domain of this UUID is destroyed from now on: its devices may be gone already.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn mark_ending(&self, uuid: Uuid) -> io::Result<()> {
+        write(&self.ending(uuid), "")
+    }
+
+    /// Whether its destruction has begun.
+    pub fn is_ending(&self, uuid: Uuid) -> bool {
+        self.ending(uuid).exists()
     }
 
     fn saving(&self, uuid: Uuid) -> PathBuf {
@@ -115,6 +169,34 @@ impl Persist {
     /// Whether it was asked, and nothing has come of it yet.
     pub fn is_saving(&self, uuid: Uuid) -> bool {
         self.saving(uuid).exists()
+    }
+
+    fn writing(&self, uuid: Uuid) -> PathBuf {
+        self.folder.join("writing").join(uuid.to_string())
+    }
+
+    /// The domain of this UUID is going to be written to `file`.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn mark_writing(&self, uuid: Uuid, file: &Path) -> io::Result<()> {
+        write(&self.writing(uuid), &file.to_string_lossy())
+    }
+
+    /// It is written, or will not be.
+    pub fn unmark_writing(&self, uuid: Uuid) {
+        remove(&self.writing(uuid));
+    }
+
+    /// Files that were being written when a former daemon was killed.
+    pub fn unfinished(&self) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(self.folder.join("writing")) else {
+            return Vec::new();
+        };
+        let texts = entries
+            .flatten()
+            .filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+        texts.map(PathBuf::from).collect()
     }
 
     fn starting(&self, uuid: Uuid) -> PathBuf {
@@ -166,7 +248,7 @@ impl Persist {
 
     /// Forgets all UUIDs but those of `living`, and nothing that is owed.
     pub fn retain(&self, living: &[Uuid]) {
-        for part in ["making", "domains", "saving"] {
+        for part in ["making", "domains", "saving", "writing", "ending"] {
             let Ok(entries) = std::fs::read_dir(self.folder.join(part)) else {
                 continue;
             };
@@ -224,7 +306,10 @@ mod tests {
         assert_eq!(persist.known(uuid), Known::Nothing);
         persist.begin(uuid, &config).unwrap();
         assert_eq!(persist.known(uuid), Known::Making);
-        persist.finish(uuid).unwrap();
+        persist.finish_to_run(uuid).unwrap();
+        assert!(persist.is_to_run(uuid));
+        persist.mark_running(uuid);
+        assert!(!persist.is_to_run(uuid));
         assert_eq!(
             persist.known(uuid),
             Known::Complete(Box::new(config.clone()))
@@ -242,12 +327,18 @@ mod tests {
         persist.unmark_start(uuid);
         assert!(persist.due().is_empty());
         persist.mark_saving(uuid).unwrap();
+        let file = Path::new("/tmp/web.save");
+        persist.mark_writing(uuid, file).unwrap();
+        assert_eq!(persist.unfinished(), [file]);
+        persist.unmark_writing(uuid);
+        assert!(persist.unfinished().is_empty());
+        persist.mark_ending(uuid).unwrap();
         persist.retain(&[uuid]);
-        assert!(persist.is_saving(uuid));
+        assert!(persist.is_saving(uuid) && persist.is_ending(uuid));
         persist.retain(&[uuid, other]);
         assert_ne!(persist.known(uuid), Known::Nothing);
         persist.retain(&[other]);
-        assert!(!persist.is_saving(uuid));
+        assert!(!persist.is_saving(uuid) && !persist.is_ending(uuid));
         assert_eq!(persist.known(uuid), Known::Nothing);
     }
 }

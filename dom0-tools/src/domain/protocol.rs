@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages. Changes whenever any of the types below does.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Unix socket on which `oxd` listens; reachable by root alone.
 pub const SOCKET: &str = "/run/oxen/oxd.sock";
@@ -65,6 +65,14 @@ pub enum Request {
         file: String,
         /// What becomes of the domain.
         then: AfterSave,
+    },
+    /// Writes a domain's memory and registers into a file for debuggers; it goes on meanwhile.
+    /// Progress in bytes.
+    DumpCore {
+        /// Whom.
+        domain: u16,
+        /// Absolute path.
+        file: String,
     },
     /// A domain out of a file. Answered by [`Response::Created`]. Progress in bytes.
     Restore {
@@ -271,6 +279,8 @@ pub enum DomainEventKind {
     Restarted(u16),
     /// It was written into this file.
     Saved(String),
+    /// Its memory and registers were written into this file.
+    Dumped(String),
     /// It has another name; the old one.
     Renamed(String),
     /// A device came (`vbd 51712`, `vif 0`).

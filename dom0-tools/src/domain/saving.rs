@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Before it is asked a note is made on disk, so that a domain which suspends itself late, or
-//! whose daemon is killed meanwhile, goes on all the same.
+//! whose daemon is killed meanwhile, goes on all the same; another one names the file.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,6 @@ use super::control::order;
 use super::life::{Input, Phase};
 use super::machine::Machine;
 use super::protocol::{AfterSave, DomainEventKind, Event, Failure, FailureCode, Response};
-use super::snapshot::{self, Snapshots};
 use super::worker::Worker;
 use crate::config::{BadValue, SnapshotName};
 use crate::ctl::{DomainInfo, ShutdownReason};
@@ -142,7 +141,8 @@ fn suspend(machine: &impl Stops, store: &impl Nodes, domain: DomId) -> Outcome<(
             let text = format!("domain {domain} did not suspend itself but ended: {reason}");
             Outcome::Failed(Failure::new(FailureCode::Failed, text))
         }
-        Ok(Some(Err(failure))) => Outcome::Failed(failure),
+        Ok(Some(Err(failure))) if failure.code == FailureCode::NotFound => Outcome::Failed(failure),
+        Ok(Some(Err(failure))) => Outcome::Late(failure),
         Ok(None) => {
             let text = format!(
                 "domain {domain} took note of `suspend`, but did not suspend itself in {} s: see what its kernel says",
@@ -175,10 +175,7 @@ fn while_suspended<T>(
         return Err(Failure::new(FailureCode::Denied, text));
     }
     let (uuid, persist) = (worker.entry.uuid, &worker.daemon.persist);
-    persist.mark_saving(uuid).map_err(|error| {
-        let text = format!("{}: {error}", super::persist::FOLDER);
-        Failure::new(FailureCode::Failed, text)
-    })?;
+    persist.mark_saving(uuid).map_err(not_noted)?;
     worker.input(Input::SaveBegun);
     let store = worker.machine.store.clone();
     let outcome = suspended(&worker.machine, &store, domain, then, || work(worker));
@@ -204,16 +201,31 @@ fn while_suspended<T>(
     }
 }
 
+fn not_noted(error: std::io::Error) -> Failure {
+    let text = format!("{}: {error}", super::persist::FOLDER);
+    Failure::new(FailureCode::Failed, text)
+}
+
+/// Does `work`, which writes `file`, with a note on disk, by which a later daemon finds what is
+/// left of the file if this one is killed.
+fn while_noted<T>(
+    worker: &mut Worker,
+    file: &Path,
+    work: impl FnOnce(&mut Worker) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let uuid = worker.entry.uuid;
+    let noted = worker.daemon.persist.mark_writing(uuid, file);
+    noted.map_err(not_noted)?;
+    let done = work(worker);
+    worker.daemon.persist.unmark_writing(uuid);
+    done
+}
+
 /// Writes the suspended domain.
 fn write(worker: &Worker, path: &Path, tell: &dyn Fn(Event)) -> Result<(), Failure> {
-    const PAGE: u64 = PAGE_SIZE as u64;
     let (xen, domain) = (&worker.machine.xen, worker.entry.domain);
     let config = worker.entry.config();
-    let mut progress = |done: u64, of: u64| {
-        let what = "saving memory".into();
-        let (done, of) = (done * PAGE, of * PAGE);
-        tell(Event::Progress { what, done, of });
-    };
+    let mut progress = telling("saving memory", tell);
     file::write(path, &config.to_xl(), &config.to_toml(), |mut to| {
         stream::save(xen, domain, &mut to, &mut progress)
     })
@@ -231,12 +243,41 @@ pub fn save(
     then: AfterSave,
     tell: &dyn Fn(Event),
 ) -> Result<Response, Failure> {
-    while_suspended(worker, then, |worker| {
-        write(worker, Path::new(path), tell)?;
-        worker.tell(DomainEventKind::Saved(path.to_owned()));
-        Ok(())
+    let file = Path::new(path);
+    while_noted(worker, file, |worker| {
+        while_suspended(worker, then, |worker| {
+            write(worker, file, tell)?;
+            worker.tell(DomainEventKind::Saved(path.to_owned()));
+            Ok(())
+        })
     })?;
     Ok(Response::Done)
+}
+
+/// Writes the worker's domain, which may run or have stopped, into a file for debuggers.
+///
+/// # Errors
+/// Each with its kind; there is no new file then.
+pub fn dump(worker: &mut Worker, file: &Path, tell: &dyn Fn(Event)) -> Result<Response, Failure> {
+    while_noted(worker, file, |worker| {
+        let mut progress = telling("dumping memory", tell);
+        let (xen, domain) = (&worker.machine.xen, worker.entry.domain);
+        stream::dump(xen, domain, file, &mut progress)
+            .map_err(|error| Failure::of_file(file, &error))
+    })?;
+    let path = file.display().to_string();
+    worker.tell(DomainEventKind::Dumped(path));
+    Ok(Response::Done)
+}
+
+/// Tells how many pages of how many are done, in bytes.
+fn telling<'a>(what: &'static str, tell: &'a dyn Fn(Event)) -> impl FnMut(u64, u64) + 'a {
+    const PAGE: u64 = PAGE_SIZE as u64;
+    move |done, of| {
+        let what = what.into();
+        let (done, of) = (done * PAGE, of * PAGE);
+        tell(Event::Progress { what, done, of });
+    }
 }
 
 /// Keeps memory and disks of the worker's domain under a name; it goes on.
@@ -253,7 +294,7 @@ pub fn snapshot(
         .map_err(|error: BadValue| Failure::new(FailureCode::BadConfig, error.to_string()))?;
     let info = worker.machine.xen.domain_info(worker.entry.domain)?;
     let config = worker.entry.config();
-    let snapshots = Snapshots::new(Path::new(snapshot::FOLDER));
+    let snapshots = worker.daemon.persist.snapshots();
     let mut making = snapshots.begin(&name, &config, info.memory_kib())?;
     while_suspended(worker, AfterSave::Run, |worker| {
         write(worker, &making.memory(), tell)?;

@@ -50,6 +50,9 @@ impl<'a> FakeMachine<'a> {
 
 impl Stops for FakeMachine<'_> {
     fn info(&self, domain: DomId) -> Result<DomainInfo, Failure> {
+        if self.fails == Some("info") && self.store.read(WORD)?.is_some() {
+            return Err(Failure::new(FailureCode::Failed, "no info"));
+        }
         let noted = self.store.read(WORD)?.is_some_and(|word| word.is_empty());
         Ok(DomainInfo {
             domain,
@@ -147,6 +150,15 @@ fn it_takes_note_and_does_nothing() {
     let machine = FakeMachine::new(&store, None);
     let outcome = machine.run(AfterSave::Destroy);
     assert!(matches!(&outcome, Outcome::Late(f) if f.code == FailureCode::TimedOut));
+}
+
+#[test]
+fn one_that_was_asked_may_suspend_itself_though_nobody_sees_it() {
+    let store = FakeStore::default();
+    let mut machine = FakeMachine::new(&store, Some(ShutdownReason::SUSPEND));
+    machine.fails = Some("info");
+    let outcome = machine.run(AfterSave::Run);
+    assert!(matches!(outcome, Outcome::Late(_)), "{outcome:?}");
 }
 
 #[test]

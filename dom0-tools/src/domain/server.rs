@@ -20,7 +20,6 @@ use super::protocol::{
 };
 use super::registry::MOST_TASKS;
 use super::registry::NotTaken;
-use super::snapshot::{self, Snapshots};
 use super::worker::Task;
 use super::{control, restoring};
 use crate::config::{BadValue, DomainConfig, DomainName};
@@ -140,11 +139,16 @@ impl Connection {
             | Request::NetworkDetach { domain, .. }
             | Request::Config { domain }
             | Request::Save { domain, .. }
+            | Request::DumpCore { domain, .. }
             | Request::SnapshotCreate { domain, .. } => self.give(DomId(domain), request),
-            Request::SnapshotList { domain } => snapshots(domain.as_deref()),
+            Request::SnapshotList { domain } => {
+                let domain = domain.as_deref().map(parsed).transpose()?;
+                let list = self.daemon.persist.snapshots().list(domain.as_ref());
+                Ok(Response::Snapshots(list))
+            }
             Request::SnapshotDelete { domain, name } => {
                 let (domain, name) = (parsed(&domain)?, parsed(&name)?);
-                Snapshots::new(Path::new(snapshot::FOLDER)).delete(&domain, &name)?;
+                self.daemon.persist.snapshots().delete(&domain, &name)?;
                 Ok(Response::Done)
             }
             Request::Restore {
@@ -179,7 +183,7 @@ impl Connection {
     /// Nothing ends before it is sure that the snapshot is whole.
     fn revert(&mut self, domain: &str, name: &str) -> Result<Response, Failure> {
         let (domain, name): (DomainName, _) = (parsed(domain)?, parsed(name)?);
-        let snapshots = Snapshots::new(Path::new(snapshot::FOLDER));
+        let snapshots = self.daemon.persist.snapshots();
         let (manifest, folder) = snapshots.read(&domain, &name)?;
         let config = manifest.config.clone();
         let saved = restoring::Saved::open(&manifest.memory(&folder), Some(config))?;
@@ -320,12 +324,6 @@ fn told(stream: &mut UnixStream) -> impl FnMut(&str, u64, u64) {
         let event = Event::Progress { what, done, of };
         let _ = send(stream, &Answer::Event(event));
     }
-}
-
-fn snapshots(domain: Option<&str>) -> Result<Response, Failure> {
-    let domain = domain.map(parsed).transpose()?;
-    let snapshots = Snapshots::new(Path::new(snapshot::FOLDER));
-    Ok(Response::Snapshots(snapshots.list(domain.as_ref())))
 }
 
 /// A name out of a message, checked again: it becomes part of a path.

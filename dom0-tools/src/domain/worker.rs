@@ -1,16 +1,19 @@
 //! One thread for each domain: it does what is asked of the domain, one thing after another,
 //! and what the domain's own doings ask for.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::SystemTime;
 
-use super::control;
 use super::create::{How, Progress, Source};
 use super::daemon::Daemon;
 use super::life::{Input, Life, Order, Phase, Policy, Then};
 use super::machine::Machine;
 use super::protocol::{Answer, DomainEventKind, Event, Failure, FailureCode, Request, Response};
 use super::registry::{Entry, MOST_TASKS};
+use super::{control, saving};
 use crate::config::{DomainConfig, DomainName};
 use crate::ctl::ShutdownReason;
 use crate::device::nodes::{Node, Nodes, domain_path};
@@ -178,13 +181,22 @@ impl Worker {
     fn obey(&mut self, order: Order) {
         let domain = self.entry.domain;
         match order {
-            Order::Dump => self.trouble("core dumps are not written yet"),
+            Order::Dump => {
+                if let Err(failure) = self.dump() {
+                    self.trouble(&format!("its memory is not dumped: {}", failure.text));
+                }
+            }
             Order::Rename => {
                 if let Err(error) = self.make_room() {
                     self.trouble(&error.text);
                 }
             }
             Order::Destroy => {
+                // Killed from here on, the next daemon finishes it: a domain without devices would
+                // be of no use.
+                if let Err(error) = self.daemon.persist.mark_ending(self.entry.uuid) {
+                    self.trouble(&error.to_string());
+                }
                 if let Err(error) = self.machine.destroy(domain) {
                     self.trouble(&error.to_string());
                 }
@@ -203,6 +215,22 @@ impl Worker {
             }
             Order::Start => self.start_successor(),
         }
+    }
+
+    /// Writes what is left of a crashed domain into a file named for it and for now.
+    fn dump(&mut self) -> Result<(), Failure> {
+        let folder = self.daemon.dumps.clone();
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder);
+        made.map_err(|error| {
+            let text = format!("{}: {error}", folder.display());
+            Failure::new(FailureCode::BadFile, text)
+        })?;
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let file = format!("{}-{}.core", self.entry.name(), now.replace(':', "-"));
+        saving::dump(self, &folder.join(file), &|_| {}).map(drop)
     }
 
     fn start_successor(&self) {

@@ -35,6 +35,7 @@ impl Line {
             DomainEventKind::Shutdown(reason) => ("shutdown", Some(reason)),
             DomainEventKind::Restarted(id) => ("restarted", Some(id.to_string())),
             DomainEventKind::Saved(file) => ("saved", Some(file)),
+            DomainEventKind::Dumped(file) => ("dumped", Some(file)),
             DomainEventKind::Renamed(old) => ("renamed", Some(old)),
             DomainEventKind::DeviceAttached(device) => ("device-attached", Some(device)),
             DomainEventKind::DeviceDetached(device) => ("device-detached", Some(device)),

@@ -1,8 +1,8 @@
-//! `destroy`, `shutdown`, `reboot`, `pause`, `unpause`, `save`, `rename`, `sysrq`, `trigger`.
+//! `destroy`, `shutdown`, `reboot`, `pause`, `unpause`, `save`, `dump-core`, `rename`, `sysrq`, `trigger`.
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::args::{Destroy, One, Rename, Save, Shutdown, Sysrq, Trigger};
+use crate::cli::args::{Destroy, DumpCore, One, Rename, Save, Shutdown, Sysrq, Trigger};
 use crate::cli::exit::{Exit, Fail};
 use crate::cli::out::Progress;
 use crate::cli::world::{Found, World, find, find_guest, name_of};
@@ -127,6 +127,18 @@ pub fn save(world: &dyn World, args: &Save) -> Result<(), Fail> {
             (_, true) => AfterSave::Pause,
             _ => AfterSave::Destroy,
         },
+    };
+    ask(world, &request).map(drop)
+}
+
+/// `dump-core`
+///
+/// # Errors
+/// There is no such guest, or `oxd`'s.
+pub fn dump_core(world: &dyn World, args: &DumpCore) -> Result<(), Fail> {
+    let request = Request::DumpCore {
+        domain: find_guest(world, &args.domain, "dump-core")?.id.0,
+        file: absolute(&args.file)?,
     };
     ask(world, &request).map(drop)
 }
