@@ -90,12 +90,14 @@ impl<P: Page, H: Hypervisor> Console<P, H> {
     /// Waits for the backend, and nudges it again when it says nothing for a while: its notice may
     /// have been lost, or ours.
     fn rest(&self, deadline: Option<u64>, now: &impl Fn() -> u64) -> Result<(), Trouble> {
-        let soon = now().saturating_add(NUDGE);
+        let time = now();
+        // Also of a backend that notifies all the time, and takes nothing.
+        if deadline.is_some_and(|deadline| time >= deadline) {
+            return Err(Trouble::Late);
+        }
+        let soon = time.saturating_add(NUDGE);
         let until = deadline.map_or(soon, |deadline| deadline.min(soon));
         if !self.channel.wait(Some(until), now) {
-            if deadline.is_some_and(|deadline| now() >= deadline) {
-                return Err(Trouble::Late);
-            }
             self.channel.notify();
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! A console whose backend reads, reads slowly, or lies.
 
+use std::cell::Cell;
 use std::thread;
 
 use super::*;
@@ -62,6 +63,25 @@ fn a_backend_that_takes_nothing_is_given_up_at_the_deadline() {
     let late = Err(Trouble::Late);
     assert_eq!(bench.console.write(&[1; 5000], Some(9), || 10), late);
     assert_eq!(bench.console.drain(Some(9), || 10), late);
+}
+
+#[test]
+fn a_backend_that_only_notifies_is_given_up_at_the_deadline() {
+    let Bench {
+        mut console,
+        channel,
+        ..
+    } = bench();
+    let time = Cell::new(0);
+    let now = || {
+        channel.notify();
+        time.set(time.get() + 1);
+        assert!(time.get() < 1000, "it waits for ever");
+        time.get()
+    };
+    let late = Err(Trouble::Late);
+    assert_eq!(console.write(&[1; 5000], Some(9), now), late);
+    assert_eq!(console.drain(Some(9), now), late);
 }
 
 #[test]

@@ -17,6 +17,10 @@ const PATIENCE: u64 = 30_000_000_000;
 /// Nanoseconds of silence after which the server is notified again.
 const NUDGE: u64 = 50_000_000;
 
+/// Messages that are taken before anything else is looked at: a server that sends without end must
+/// not keep its guest from noticing that time is over.
+const MOST_AT_ONCE: usize = 1000;
+
 /// Different paths that are kept of one watch.
 const MOST_PATHS: usize = 64;
 
@@ -129,7 +133,8 @@ impl<P: Page, H: Hypervisor> Connection<P, H> {
         let deadline = (self.surroundings.now)().saturating_add(PATIENCE);
         self.send(&message.to_bytes(), deadline)?;
         loop {
-            while let Some(reply) = self.next()? {
+            for _ in 0..MOST_AT_ONCE {
+                let Some(reply) = self.next()? else { break };
                 // An earlier request's may come late.
                 if reply.request == self.last && reply.kind != Kind::WATCH_EVENT {
                     return self.judge(kind, reply);
@@ -207,14 +212,15 @@ impl<P: Page, H: Hypervisor> Connection<P, H> {
         }
     }
 
-    /// Waits for the server.
+    /// Waits for the server. Its events alone are no answer, however many there are.
     fn rest(&mut self, deadline: u64) -> Result<(), Error> {
         let now = self.surroundings.now;
-        let until = now().saturating_add(NUDGE).min(deadline);
+        let time = now();
+        if time >= deadline {
+            return Err(Error::Late);
+        }
+        let until = time.saturating_add(NUDGE).min(deadline);
         if !self.channel.wait(Some(until), now) {
-            if now() >= deadline {
-                return Err(Error::Late);
-            }
             self.channel.notify();
         }
         Ok(())
@@ -262,8 +268,12 @@ impl<P: Page, H: Hypervisor> Connection<P, H> {
         if self.broken {
             return Err(Error::Broken);
         }
-        // Replies here are late ones, of requests that were given up.
-        while self.next()?.is_some() {}
+        // Replies here are late ones, of requests that were given up. What is left comes next time.
+        for _ in 0..MOST_AT_ONCE {
+            if self.next()?.is_none() {
+                break;
+            }
+        }
         Ok(())
     }
 

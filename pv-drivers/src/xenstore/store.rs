@@ -16,6 +16,9 @@ use crate::ring::Page;
 /// Tries of a transaction that others keep disturbing.
 const TRIES: u32 = 64;
 
+/// Parts of one list: of 4 KiB each, so that no server can fill the guest's memory.
+const MOST_PARTS: u32 = 256;
+
 /// Nodes with values, arranged as a tree of paths. A path that does not begin with `/` is below the
 /// guest's own `/local/domain/N/`.
 pub struct Store<P, H: Hypervisor> {
@@ -231,7 +234,7 @@ impl<P: Page, H: Hypervisor> Transaction<'_, P, H> {
     fn list_in_parts(&self, path: &str) -> Result<Vec<String>, Error> {
         let mut list = Vec::new();
         let mut generation = Vec::new();
-        for _ in 0..TRIES * 64 {
+        for _ in 0..MOST_PARTS {
             let body = strings(&[path, &format!("{}", list.len())])?;
             let part = self.ask(Kind::DIRECTORY_PART, body)?;
             let zero = part.iter().position(|&byte| byte == 0);

@@ -1,5 +1,6 @@
 //! The client against a small server of its own kind, and against nonsense.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -347,6 +348,84 @@ fn a_late_reply_is_not_the_next_requests() {
     }
     channel.notify();
     assert_eq!(store.read("b").unwrap(), b"good");
+}
+
+thread_local! {
+    /// What notifies the client whenever it looks at the clock.
+    static STORM: RefCell<Option<Channel<Domain>>> = const { RefCell::new(None) };
+    static TIME: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A clock in whose every second an event comes; nobody may wait for an hour.
+fn stormy() -> u64 {
+    STORM.with_borrow(|channel| channel.iter().for_each(Channel::notify));
+    let time = TIME.get() + 1_000_000_000;
+    TIME.set(time);
+    assert!(time < 3_600_000_000_000, "it waits for ever");
+    time
+}
+
+#[test]
+fn events_without_an_answer_are_no_reason_to_wait_for_ever() {
+    let (store, channel, _) = store(line(), stormy);
+    STORM.set(Some(channel));
+    assert_eq!(store.read("a"), Err(Error::Late));
+    assert_eq!(store.write("a", &[0; 2000]), Err(Error::Late));
+    STORM.set(None);
+}
+
+/// A ring into which the server puts an event whenever it is looked at.
+struct Flooded {
+    page: RawPage,
+    left: Cell<u32>,
+}
+
+impl Page for Flooded {
+    fn read(&self, offset: usize, into: &mut [u8]) {
+        self.page.read(offset, into);
+    }
+
+    fn write(&self, offset: usize, from: &[u8]) {
+        self.page.write(offset, from);
+    }
+
+    fn load(&self, offset: usize) -> u32 {
+        let event = Message {
+            kind: Kind::WATCH_EVENT,
+            request: 0,
+            transaction: 0,
+            body: join(["a/b", "0"]),
+        };
+        self.left.set(
+            self.left
+                .get()
+                .checked_sub(1)
+                .expect("it takes them for ever"),
+        );
+        let _ = XenstoreServer::attach(self.page).put(&event.to_bytes());
+        self.page.load(offset)
+    }
+
+    fn store(&self, offset: usize, value: u32) {
+        self.page.store(offset, value);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "a million looks at a ring")]
+fn a_server_that_sends_without_end_is_late_all_the_same() {
+    let Line {
+        page,
+        client,
+        server: _server,
+        guest,
+    } = line();
+    let left = Cell::new(1_000_000);
+    let surroundings = Surroundings { now: stormy, fired };
+    let connection = Connection::new(Flooded { page, left }, client, surroundings);
+    let store = Store::new(connection, guest);
+    assert_eq!(store.read("a"), Err(Error::Late));
+    assert!(store.watch("a").is_err());
 }
 
 proptest! {

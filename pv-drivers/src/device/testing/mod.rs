@@ -59,8 +59,12 @@ struct World {
     now: Duration,
     /// Domains that have an event they have not waited for.
     stirred: Vec<DomId>,
+    /// Waits of domains that end at once: an event comes at every moment.
+    storms: BTreeMap<DomId, u32>,
     refuse_store: bool,
     incarnations: BTreeMap<DomId, u32>,
+    /// What a node says that is read, after so many others were.
+    lie: Option<(usize, Option<String>)>,
 }
 
 impl World {
@@ -205,9 +209,37 @@ impl Machine {
             .map_or(0, |end| end.sent)
     }
 
-    /// Sends a domain an event for no reason.
-    pub fn storm(&self, domain: DomId) {
-        self.world().stir(domain);
+    /// Sends a domain an event for no reason, at each of its next `waits`.
+    pub fn storm(&self, domain: DomId, waits: u32) {
+        let mut world = self.world();
+        world.stir(domain);
+        world.storms.insert(domain, waits);
+    }
+
+    /// The read of a node after so many others finds this there, or nothing: values that change
+    /// from one look to the next.
+    pub fn lie(&self, after: usize, value: Option<&str>) {
+        self.world().lie = Some((after, value.map(Into::into)));
+    }
+
+    /// No storm and no lie any more.
+    pub fn calm(&self) {
+        let mut world = self.world();
+        world.storms.clear();
+        world.lie = None;
+    }
+
+    /// A grant's owner takes it back while others use it: what is mapped stays so, nothing more
+    /// is mapped or copied.
+    pub fn revoke(&self, grant: GrantRef) {
+        if let Some(grant) = self.world().grants.get_mut(&grant.0) {
+            grant.live = false;
+        }
+    }
+
+    /// A domain's ends of all channels are closed, as when it dies.
+    pub fn hang_up(&self, domain: DomId) {
+        self.world().ends.retain(|(owner, _), _| *owner != domain);
     }
 
     /// Moves the clock.
@@ -353,7 +385,13 @@ impl Store for Domain {
     }
 
     fn read(&self, path: &str) -> Result<Option<String>, Refused> {
-        Ok(self.store()?.nodes.get(&self.absolute(path)).cloned())
+        let mut world = self.store()?;
+        match &mut world.lie {
+            Some((0, _)) => return Ok(world.lie.take().and_then(|(_, value)| value)),
+            Some((after, _)) => *after -= 1,
+            None => {}
+        }
+        Ok(world.nodes.get(&self.absolute(path)).cloned())
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, Refused> {
@@ -427,12 +465,22 @@ impl Clock for Domain {
         let mut world = self.machine.world();
         let before = world.stirred.len();
         world.stirred.retain(|domain| *domain != self.id);
+        let stirred = world.stirred.len() != before;
+        if let Some(waits) = world.storms.get_mut(&self.id) {
+            match waits.checked_sub(1) {
+                Some(left) => {
+                    *waits = left;
+                    world.stir(self.id);
+                }
+                None => drop(world.storms.remove(&self.id)),
+            }
+        }
         let left = until.saturating_sub(world.now);
         // Who waits for nothing is soon done; and in a storm of events time passes too.
-        let step = if world.stirred.len() == before {
-            left / 8 + Duration::from_millis(1)
-        } else {
+        let step = if stirred {
             Duration::from_millis(1)
+        } else {
+            left / 8 + Duration::from_millis(1)
         };
         world.now += step.min(left);
     }
