@@ -54,6 +54,8 @@ enum Scenario {
     Save,
     /// A busy guest saved by one cell and restored by another, each pair of hypervisors and toolstacks
     Cross,
+    /// A guest that reboots, crashes and powers off, by each policy
+    Policies,
     /// A million random hypercalls, rings and page tables full of nonsense
     Fuzz,
     /// The example guests of pv-drivers, by `xl` on Xen and by `ox` on Oxen
@@ -70,6 +72,7 @@ impl Scenario {
             Self::Churn => "churn",
             Self::Save => "save",
             Self::Cross => "cross",
+            Self::Policies => "policies",
             Self::Fuzz => "fuzz",
             Self::RustGuests => "rust-guests",
             Self::Crowd => "crowd",
@@ -83,6 +86,7 @@ impl Scenario {
             Self::Churn => include_str!("domains/churn.sh"),
             Self::Save => include_str!("domains/save.sh"),
             Self::Cross => include_str!("domains/cross.sh"),
+            Self::Policies => include_str!("domains/policies.sh"),
             Self::Fuzz => include_str!("domains/fuzz.sh"),
             Self::RustGuests => concat!(
                 include_str!("domains/examples.sh"),
@@ -98,7 +102,7 @@ impl Scenario {
     /// Rounds or guests, when none are asked for.
     fn count(self) -> u32 {
         match self {
-            Self::Matrix | Self::Cross => 1,
+            Self::Matrix | Self::Cross | Self::Policies => 1,
             Self::RustGuests => 5,
             Self::Eight => 8,
             Self::Churn | Self::Crowd => 200,
