@@ -18,10 +18,15 @@ fn run(steps_of: fn(&[u8]) -> usize, most: usize) -> usize {
 #[test]
 #[ignore = "takes minutes"]
 fn a_million_steps_of_malice_do_no_harm() {
-    let disk = run(devices::block_steps, 500_000);
-    let card = run(devices::net_steps, 500_000);
-    let files = run(devices::p9_steps, 500_000);
-    println!("{disk} steps against a disk, {card} against a card, {files} against files");
+    let disk = run(devices::block_steps, 250_000);
+    let card = run(devices::net_steps, 250_000);
+    let files = run(devices::p9_steps, 200_000);
+    let console = run(devices::console_steps, 150_000);
+    let store = run(devices::store_steps, 150_000);
+    println!(
+        "{disk} steps against a disk, {card} a card, {files} files, {console} a console, \
+         {store} a store"
+    );
 }
 
 #[test]
@@ -29,4 +34,6 @@ fn programs_have_many_steps() {
     assert!(run(devices::block_steps, 2000) >= 2000);
     assert!(run(devices::net_steps, 2000) >= 2000);
     assert!(run(devices::p9_steps, 2000) >= 2000);
+    assert!(run(devices::console_steps, 2000) >= 2000);
+    assert!(run(devices::store_steps, 2000) >= 2000);
 }

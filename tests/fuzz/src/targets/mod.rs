@@ -135,4 +135,18 @@ pub const TARGETS: &[Target] = &[
         seeds: devices::programs,
         memory: 64 * MIB,
     },
+    Target {
+        name: "frontend-console",
+        about: "a guest's console, while its backend does what it likes",
+        fuzz: devices::console,
+        seeds: devices::programs,
+        memory: 8 * MIB,
+    },
+    Target {
+        name: "frontend-xenstore",
+        about: "a guest's client of xenstore, while its server does what it likes",
+        fuzz: devices::store,
+        seeds: devices::programs,
+        memory: 16 * MIB,
+    },
 ];

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use pv_drivers::block::backend::{self, Medium, MediumError, Server};
 use pv_drivers::block::{Disk, Operation, Options};
 use pv_drivers::device::Clock;
+use pv_drivers::device::handshake::FrontendError;
 use pv_drivers::device::testing::{Domain, Machine};
 
-use super::{BACK, GUEST, Meddler, PATIENCE, Program};
+use super::{BACK, GUEST, Meddler, PATIENCE, Program, Turn};
 
 const ID: u32 = 51712;
 const HOME: &str = "device/vbd/51712";
@@ -72,14 +73,17 @@ pub fn block(data: &[u8]) {
     steps(data);
 }
 
-fn serve(machine: &Machine, back: &str) -> Arc<Mutex<Server<Domain, Ram>>> {
+fn open(machine: &Machine, back: &str) -> Result<Server<Domain, Ram>, FrontendError> {
     let options = backend::Options {
         queues: 2,
         segments: 32,
     };
     let ram = Ram(vec![0; SECTORS * 512]);
-    let server = Server::open(machine.domain(BACK), back, ram, options);
-    Arc::new(Mutex::new(server.expect("a device")))
+    Server::open(machine.domain(BACK), back, ram, options)
+}
+
+fn serve(machine: &Machine, back: &str) -> Arc<Mutex<Server<Domain, Ram>>> {
+    Arc::new(Mutex::new(open(machine, back).expect("a device")))
 }
 
 /// Runs a program; returns how many steps it had.
@@ -91,11 +95,21 @@ pub fn steps(data: &[u8]) -> usize {
     let back = meddler.back.clone();
     let server = serve(&machine, &back);
     let runs = program.clone();
+    let (host, home) = (machine.clone(), back.clone());
     machine.meanwhile(move || {
         runs.waits();
-        meddler.meddle(&mut || {
-            // Whatever it found wrong, it goes on with the next.
-            let _ = server.lock().expect("one thread").poll();
+        meddler.meddle(&mut |turn| {
+            let mut server = server.lock().expect("one thread");
+            match turn {
+                // Whatever it found wrong, it goes on with the next.
+                Turn::Work => drop(server.poll()),
+                // Without its nodes there is no other one.
+                Turn::Restart => {
+                    if let Ok(next) = open(&host, &home) {
+                        *server = next;
+                    }
+                }
+            }
         });
     });
     let options = Options {

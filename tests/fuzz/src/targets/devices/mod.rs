@@ -5,12 +5,17 @@
 //! Nothing may panic or wait for ever, and afterwards both halves must come together again.
 
 mod block;
+mod console;
 mod net;
 mod p9;
+mod store;
+mod wire;
 
 pub use block::{block, steps as block_steps};
+pub use console::{console, steps as console_steps};
 pub use net::{net, steps as net_steps};
 pub use p9::{p9, steps as p9_steps};
+pub use store::{steps as store_steps, store};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,6 +87,15 @@ impl Program {
     }
 }
 
+/// What the backend does when it has its turn.
+#[derive(Clone, Copy)]
+enum Turn {
+    /// What it should.
+    Work,
+    /// It dies, and another one takes its place that knows nothing of it.
+    Restart,
+}
+
 /// What meddles.
 struct Meddler {
     machine: Machine,
@@ -115,7 +129,18 @@ const VALUES: &[&str] = &[
     "1.5",
     "x86_32-abi",
     "\u{221e}",
+    " 1",
+    "+1",
+    "0x10",
+    "1\0",
+    LONG,
 ];
+
+/// Longer than any value that means something.
+const LONG: &str = match core::str::from_utf8(&[b'9'; 2000]) {
+    Ok(text) => text,
+    Err(_) => "",
+};
 
 impl Meddler {
     fn new(machine: &Machine, program: &Program, kind: &str, id: u32) -> Self {
@@ -134,18 +159,18 @@ impl Meddler {
     }
 
     /// Some deeds at once. `serve` lets the backend run as it should.
-    fn meddle(&mut self, serve: &mut dyn FnMut()) {
+    fn meddle(&mut self, serve: &mut dyn FnMut(Turn)) {
         for _ in 0..1 + self.program.below(4) {
             self.deed(serve);
         }
     }
 
-    fn deed(&mut self, serve: &mut dyn FnMut()) {
+    fn deed(&mut self, serve: &mut dyn FnMut(Turn)) {
         let Some(deed) = self.program.byte() else {
             return;
         };
         let program = &self.program;
-        match deed % 32 {
+        match deed % 40 {
             // An index or a mark of some page, near where it is.
             0 | 1 => {
                 if let Some(page) = self.page() {
@@ -169,21 +194,13 @@ impl Meddler {
             }
             5 => {
                 let node = self.nodes[program.below(self.nodes.len())];
-                let folder = if program.below(4) == 0 {
-                    &self.front
-                } else {
-                    &self.back
-                };
-                self.write(
-                    &format!("{folder}/{node}"),
-                    VALUES[program.below(VALUES.len())],
-                );
+                self.write(&format!("{}/{node}", self.folder()), value(program));
             }
             6 => {
                 let state = program.below(10).to_string();
-                self.write(&format!("{}/state", self.back), &state);
+                self.write(&format!("{}/state", self.folder()), &state);
             }
-            7 => self.machine.storm(GUEST),
+            7 => self.machine.storm(GUEST, 0),
             8 => {
                 self.machine.limit_grants(program.below(400));
             }
@@ -214,7 +231,41 @@ impl Meddler {
                     self.kept.truncate(16);
                 }
             }
-            _ => serve(),
+            17 => {
+                // A node, or all.
+                let path = match program.below(8) {
+                    0 => self.folder().to_owned(),
+                    _ => {
+                        let node = self.nodes[program.below(self.nodes.len())];
+                        format!("{}/{node}", self.folder())
+                    }
+                };
+                let _ = self.machine.domain(BACK).remove(&path);
+            }
+            18 => {
+                let told = (program.below(4) != 0).then(|| value(program));
+                self.machine.lie(program.below(12), told);
+            }
+            19 => {
+                let grants = self.machine.grants();
+                if let Some(&grant) = grants.get(program.below(grants.len())) {
+                    self.machine.revoke(grant);
+                }
+            }
+            20 => {
+                self.machine.hang_up(BACK);
+                serve(Turn::Restart);
+            }
+            21 => self.machine.storm(GUEST, program.below(2000) as u32),
+            _ => serve(Turn::Work),
+        }
+    }
+
+    /// The backend's folder, or now and then the frontend's.
+    fn folder(&self) -> &str {
+        match self.program.below(4) {
+            0 => &self.front,
+            _ => &self.back,
         }
     }
 
@@ -236,6 +287,7 @@ impl Meddler {
     /// Ends all that stands in the way, as a toolstack does that plugs the device anew.
     fn repair(machine: &Machine, back: &str) {
         machine.rest();
+        machine.calm();
         machine.refuse_store(false);
         machine.limit_grants(usize::MAX);
         machine
@@ -243,6 +295,11 @@ impl Meddler {
             .remove(back)
             .expect("the store answers again");
     }
+}
+
+/// A value of the list.
+fn value(program: &Program) -> &'static str {
+    VALUES[program.below(VALUES.len())]
 }
 
 /// Programs of some length.

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use pv_drivers::device::Clock;
+use pv_drivers::device::handshake::FrontendError;
 use pv_drivers::device::testing::{Domain, Machine};
 use pv_drivers::net::backend::{Network, Server};
 use pv_drivers::net::{Card, Integrity, Offload, Options, Received, checksum};
 
-use super::{BACK, GUEST, Meddler, PATIENCE, Program};
+use super::{BACK, GUEST, Meddler, PATIENCE, Program, Turn};
 
 const HOME: &str = "device/vif/0";
 
@@ -68,9 +69,12 @@ pub fn net(data: &[u8]) {
     steps(data);
 }
 
+fn open(machine: &Machine, back: &str) -> Result<Server<Domain, Echo>, FrontendError> {
+    Server::open(machine.domain(BACK), back, Echo::default(), 2)
+}
+
 fn serve(machine: &Machine, back: &str) -> Arc<Mutex<Server<Domain, Echo>>> {
-    let server = Server::open(machine.domain(BACK), back, Echo::default(), 2);
-    Arc::new(Mutex::new(server.expect("a device")))
+    Arc::new(Mutex::new(open(machine, back).expect("a device")))
 }
 
 /// Runs a program; returns how many steps it had.
@@ -82,11 +86,21 @@ pub fn steps(data: &[u8]) -> usize {
     let back = meddler.back.clone();
     let server = serve(&machine, &back);
     let runs = program.clone();
+    let (host, home) = (machine.clone(), back.clone());
     machine.meanwhile(move || {
         runs.waits();
-        meddler.meddle(&mut || {
-            // Whatever it found wrong, it goes on with the next.
-            let _ = server.lock().expect("one thread").poll();
+        meddler.meddle(&mut |turn| {
+            let mut server = server.lock().expect("one thread");
+            match turn {
+                // Whatever it found wrong, it goes on with the next.
+                Turn::Work => drop(server.poll()),
+                // Without its nodes there is no other one.
+                Turn::Restart => {
+                    if let Ok(next) = open(&host, &home) {
+                        *server = next;
+                    }
+                }
+            }
         });
     });
     let options = Options {
