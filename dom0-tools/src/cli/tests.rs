@@ -8,7 +8,7 @@ use super::args::Ox;
 use super::exit::{Exit, Fail};
 use super::out::Out;
 use super::world::World;
-use crate::domain::protocol::{Failure, FailureCode, Request, Response};
+use crate::domain::protocol::{AfterSave, Failure, FailureCode, Request, Response};
 use fake::Fake;
 
 /// What a command line prints, or its failure.
@@ -217,6 +217,36 @@ fn requests_of_verbs() {
         panic!()
     };
     assert!(file.starts_with('/'), "{file}");
+    assert!(matches!(
+        asked("dump-core web x.core"),
+        Request::DumpCore { domain: 3, .. }
+    ));
+}
+
+/// As `xl save` and `xl restore` have it.
+#[test]
+fn a_saved_domain_ends_goes_on_or_stays_paused() {
+    for (line, wanted) in [
+        ("save web x.sav", AfterSave::Destroy),
+        ("save -c web x.sav", AfterSave::Run),
+        ("save -p web x.sav", AfterSave::Pause),
+    ] {
+        let Request::Save { then, .. } = asked(line) else {
+            panic!("{line}")
+        };
+        assert_eq!(then, wanted, "{line}");
+    }
+    assert_eq!(fails("save -c -p web x.sav").0, Exit::Usage);
+    for (line, wanted) in [("restore /dev/null", false), ("restore -p /dev/null", true)] {
+        let fake = Fake::new();
+        *fake.answer.lock().unwrap() = Some(Ok(Response::Created { domain: 3 }));
+        ox(&fake, line).unwrap_or_else(|fail| panic!("{line}: {fail}"));
+        let asked = fake.asked.lock().unwrap();
+        let Request::Restore { paused, .. } = asked[0] else {
+            panic!("{line}")
+        };
+        assert_eq!(paused, wanted, "{line}");
+    }
 }
 
 #[test]

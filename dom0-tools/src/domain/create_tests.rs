@@ -157,12 +157,25 @@ target = \"/b\"
 }
 
 fn attempt(maker: &FakeMaker, store: &FakeStore) -> Result<DomId, String> {
+    attempt_from(false, maker, store)
+}
+
+/// From its kernel, or from a saved one.
+fn attempt_from(saved: bool, maker: &FakeMaker, store: &FakeStore) -> Result<DomId, String> {
+    let mut stream = &b"a guest"[..];
+    let mut progress = |_: &str, _: u64, _: u64| {};
+    let source = if saved {
+        let stream = &mut stream;
+        Source::Stream(Saved { stream, begins: 0 })
+    } else {
+        Source::Kernel
+    };
     let how = How {
         uuid: UUID,
         now: 0,
         paused: false,
-        source: Source::Kernel,
-        progress: &mut |_, _, _| {},
+        source,
+        progress: &mut progress,
     };
     create(maker, store, &config(), how).map_err(|error| error.to_string())
 }
@@ -206,10 +219,10 @@ fn whatever_step_fails_nothing_is_left() {
 
 #[test]
 fn a_full_store_leaves_nothing() {
-    for change in 0..2 {
+    for (change, saved) in [(0, false), (1, false), (0, true), (1, true)] {
         let (maker, store) = (FakeMaker::default(), FakeStore::default());
         store.changes_left.set(Some(change));
-        let error = attempt(&maker, &store).unwrap_err();
+        let error = attempt_from(saved, &maker, &store).unwrap_err();
         assert!(error.contains("ENOSPC"), "{error}");
         assert!(maker.things.borrow().is_empty(), "{:?}", maker.things);
         assert!(store.paths().is_empty(), "{:?}", store.paths());

@@ -456,6 +456,36 @@ fn killed_while_it_restores() {
 }
 
 #[test]
+fn a_restore_fails_at_any_call_and_nothing_is_left() {
+    let host = Host::new();
+    for calls in 0.. {
+        let when = format!("call {calls} failed");
+        let (daemon, way) = host.daemon();
+        way.set(Fate::Fails(calls));
+        let result = restore(&daemon, &host.file("first"));
+        let unused = matches!(way.get(), Fate::Fails(_));
+        way.set(Fate::Nothing);
+        match result {
+            Err(failure) => {
+                assert!(failure.text.len() > 10, "{when}: {}", failure.text);
+                assert!(daemon.registry.all().is_empty(), "{when}");
+            }
+            // What failed was not needed.
+            Ok(domain) => {
+                let request = Request::Destroy { domain: domain.0 };
+                let answer = answered(&ask(&daemon, domain, request), None);
+                answer.expect("nobody is killed").expect(&when);
+            }
+        }
+        host.assert_empty(&when);
+        if unused {
+            assert!(calls > 20, "only {calls} calls");
+            return;
+        }
+    }
+}
+
+#[test]
 fn a_save_fails_at_any_call_and_the_guest_goes_on() {
     let host = Host::new();
     let next = host.next_daemon();

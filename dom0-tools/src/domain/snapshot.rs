@@ -357,6 +357,7 @@ impl Making {
         let mut file = new_file(&path)?;
         file.write_all(text.as_bytes())
             .and_then(|()| file.sync_all())
+            .and_then(|()| File::open(&self.folder)?.sync_all())
             .map_err(at(&path))?;
         fs::rename(&self.folder, &self.finished).map_err(at(&self.finished))?;
         if let Some(parent) = self.finished.parent() {
