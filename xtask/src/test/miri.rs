@@ -129,7 +129,7 @@ pub fn nightly() -> Result<()> {
 }
 
 /// rustup, free of the toolchain that runs this program.
-fn rustup(args: &[&str]) -> Command {
+pub fn rustup(args: &[&str]) -> Command {
     let mut rustup = Command::new("rustup");
     rustup.current_dir(paths::root()).args(args);
     for name in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTC", "RUSTDOC"] {

@@ -9,6 +9,7 @@ mod host;
 mod lints;
 mod miri;
 mod report;
+mod sanitize;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -22,7 +23,7 @@ use report::Report;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these parts, and all of them when none is named
+    /// Only these parts, and all but `sanitize` when none is named
     #[arg(value_enum, value_name = "PART")]
     parts: Vec<Part>,
     /// A few direct boots instead of all, no Miri
@@ -56,6 +57,8 @@ pub enum Part {
     Host,
     /// The same under Miri
     Miri,
+    /// Drivers and toolstack under AddressSanitizer, on the host
+    Sanitize,
     /// Tiny PV kernels, on Oxen and on real Xen
     Guests,
     /// Debian's kernels on many machines
@@ -72,6 +75,8 @@ impl Args {
     fn wants(&self, part: Part) -> bool {
         let by_default = match part {
             Part::Miri => !self.quick && !self.no_miri,
+            // Another compilation of nearly everything.
+            Part::Sanitize => false,
             Part::Devices | Part::Load | Part::Domains => !self.quick,
             Part::Lints | Part::Host | Part::Guests | Part::Boots => true,
         };
@@ -87,6 +92,7 @@ impl Args {
             Part::Lints => lints::run(report),
             Part::Host => host::tests(report),
             Part::Miri => miri::tests(report, self.all_of_miri),
+            Part::Sanitize => sanitize::tests(report),
             Part::Guests => guests::run(report),
             Part::Boots => boots::run(report, on, self.quick, self.every_machine),
             Part::Devices => devices::run(report, on),
