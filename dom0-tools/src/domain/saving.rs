@@ -175,6 +175,8 @@ fn while_suspended<T>(
         return Err(Failure::new(FailureCode::Denied, text));
     }
     let (uuid, persist) = (worker.entry.uuid, &worker.daemon.persist);
+    // One that was asked before, and may suspend itself yet on that account.
+    let late = persist.is_saving(uuid);
     persist.mark_saving(uuid).map_err(not_noted)?;
     worker.input(Input::SaveBegun);
     let store = worker.machine.store.clone();
@@ -191,7 +193,9 @@ fn while_suspended<T>(
         }
         Outcome::Failed(failure) => {
             worker.input(Input::SaveEnded);
-            worker.daemon.persist.unmark_saving(uuid);
+            if !late {
+                worker.daemon.persist.unmark_saving(uuid);
+            }
             Err(failure)
         }
         Outcome::Late(failure) => {
