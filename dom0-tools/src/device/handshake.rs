@@ -10,7 +10,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::nodes::{Device, Node, Nodes, State, StoreFailure, state};
+use super::backend;
+use super::nodes::{Device, Node, Nodes, State, StoreFailure, backends, state};
 
 /// How long a backend in dom0's kernel may take to appear.
 pub const BACKEND_LIMIT: Duration = Duration::from_secs(40);
@@ -37,6 +38,24 @@ pub enum HandshakeError {
         /// Which driver serves such devices.
         module: &'static str,
     },
+    /// The domain that is to serve it does not.
+    #[error(
+        "{device}: domain {} did not take it within {} s{reason}; does it serve such devices?",
+        device.served_by,
+        BACKEND_LIMIT.as_secs()
+    )]
+    NotServed {
+        /// Which.
+        device: Device,
+        /// What the backend wrote, if it did.
+        reason: String,
+    },
+    /// The domain that was to serve it has ended.
+    #[error("{device}: domain {}, which was to serve it, has ended", device.served_by)]
+    Ended {
+        /// Which.
+        device: Device,
+    },
     /// The guest keeps it.
     #[error(
         "{device}: the guest did not let go of it within {} s; detach it with --force",
@@ -60,19 +79,39 @@ pub fn await_backend(
     let backend = device.backend();
     let reached = store.wait(&backend, BACKEND_LIMIT, |store| {
         Ok(match state(store, &backend)? {
-            State::InitWait | State::Initialised | State::Connected => Some(true),
-            State::Closing | State::Closed => Some(false),
+            State::InitWait | State::Initialised | State::Connected => Some(Reached::Ready),
+            State::Closing | State::Closed => Some(Reached::Refused),
+            _ if !backend::is_there(store, device.served_by)? => Some(Reached::Ended),
             _ => None,
         })
     })?;
-    if reached == Some(true) {
-        return Ok(());
+    match reached {
+        Some(Reached::Ready) => Ok(()),
+        Some(Reached::Ended) => Err(HandshakeError::Ended { device }),
+        Some(Reached::Refused) | None => {
+            let reason = backend_error(store, device)?;
+            Err(if device.is_local() {
+                HandshakeError::NoBackend {
+                    device,
+                    reason,
+                    module,
+                }
+            } else {
+                HandshakeError::NotServed { device, reason }
+            })
+        }
     }
-    Err(HandshakeError::NoBackend {
-        device,
-        reason: backend_error(store, device)?,
-        module,
-    })
+}
+
+/// How the wait for a backend ended.
+#[derive(Clone, Copy)]
+enum Reached {
+    /// It has seen the device.
+    Ready,
+    /// It does not want it.
+    Refused,
+    /// Its domain is no more.
+    Ended,
 }
 
 /// What the backend's driver said about its failure, as ` (text)`.
@@ -107,7 +146,7 @@ pub fn close(store: &impl Nodes, device: Device, force: bool) -> Result<(), Hand
     let closed = store.wait(&back, DETACH_LIMIT, |store| {
         let ended = matches!(state(store, &back)?, State::Closed | State::Unknown);
         // A backend whose frontend went first has ended without a word.
-        let left = force && !served(device);
+        let left = force && !served(store, device)?;
         Ok((ended || left).then_some(()))
     })?;
     tracing::debug!(%device, force, closed = closed.is_some(), now = %state(store, &back)?, "close");
@@ -119,21 +158,29 @@ pub fn close(store: &impl Nodes, device: Device, force: bool) -> Result<(), Hand
     Ok(())
 }
 
-/// Whether a backend driver of dom0 has the device.
-fn served(device: Device) -> bool {
+/// Whether a backend driver of dom0 has the device, or the domain is there that serves it.
+fn served(store: &impl Nodes, device: Device) -> Result<bool, StoreFailure> {
+    if !device.is_local() {
+        return backend::is_there(store, device.served_by);
+    }
     let name = format!("{}-{}-{}", device.kind.word(), device.domain, device.id);
-    Path::new("/sys/bus/xen-backend/devices")
+    Ok(Path::new("/sys/bus/xen-backend/devices")
         .join(name)
-        .exists()
+        .exists())
 }
 
-/// Removes all three directories of a device.
+/// Removes all three directories of a device, and the one that another domain has of all such
+/// devices of this guest, with the last of them.
 ///
 /// # Errors
 /// The store's.
 pub fn forget(store: &impl Nodes, device: Device) -> Result<(), StoreFailure> {
     store.remove(&device.frontend())?;
     store.remove(&device.backend())?;
+    let folder = backends(device.served_by, device.domain, device.kind);
+    if !device.is_local() && store.list(&folder)?.is_empty() {
+        store.remove(&folder)?;
+    }
     store.remove(&device.record())
 }
 
@@ -148,6 +195,7 @@ mod tests {
         domain: DomId(60000),
         kind: Kind::Vbd,
         id: 51712,
+        served_by: DomId::DOM0,
     };
 
     fn connected() -> FakeStore {
@@ -201,5 +249,42 @@ mod tests {
             .unwrap();
         let error = await_backend(&store, DEVICE, "xen-blkback").unwrap_err();
         assert!(error.to_string().contains("2 no such device"), "{error}");
+    }
+
+    /// The same disk, served by domain 9.
+    const ELSEWHERE: Device = Device {
+        served_by: DomId(9),
+        ..DEVICE
+    };
+
+    fn elsewhere() -> FakeStore {
+        let store = FakeStore::default();
+        let driver = Node::new("/local/domain/9/name", "driver");
+        store.write(&[driver]).unwrap();
+        store.write(&ELSEWHERE.nodes(&[], &[])).unwrap();
+        store
+    }
+
+    #[test]
+    fn a_domain_that_ends_while_it_is_waited_for_is_named() {
+        let store = elsewhere();
+        let error = await_backend(&store, ELSEWHERE, "").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("domain 9 did not take it within"), "{text}");
+        store.remove("/local/domain/9").unwrap();
+        let error = await_backend(&store, ELSEWHERE, "").unwrap_err();
+        assert!(matches!(error, HandshakeError::Ended { .. }), "{error}");
+        forget(&store, ELSEWHERE).unwrap();
+        assert!(store.paths().is_empty(), "{:?}", store.paths());
+    }
+
+    #[test]
+    fn a_driver_domain_keeps_no_empty_folders() {
+        let store = elsewhere();
+        let closed = (format!("{}/state", ELSEWHERE.backend()), "6".into());
+        store.while_waiting.borrow_mut().push(closed);
+        close(&store, ELSEWHERE, true).unwrap();
+        forget(&store, ELSEWHERE).unwrap();
+        assert_eq!(store.paths(), ["/local/domain/9/name"]);
     }
 }

@@ -3,6 +3,7 @@
 //! | part | one job |
 //! |---|---|
 //! | [`nodes`] | what stands in xenstore: paths, permissions, device states; the seam [`nodes::Nodes`] |
+//! | [`backend`] | which domain serves a device; what becomes of devices whose domain ends |
 //! | [`handshake`] | waiting for backends, and their orderly end |
 //! | [`vbd`] | disks: what backs them, their nodes |
 //! | [`vif`] | network cards: their nodes, bridges |
@@ -13,6 +14,7 @@
 //! how a domain is made or why it ends; nothing here trusts what a guest wrote in its part
 //! of the store.
 
+pub mod backend;
 pub mod console;
 #[cfg(test)]
 pub mod fake;

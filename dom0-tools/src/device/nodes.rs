@@ -1,8 +1,8 @@
 //! What devices look like in xenstore.
 //!
 //! ```text
-//! /local/domain/N/device/KIND/ID      frontend: the guest's, dom0 may read
-//! /local/domain/0/backend/KIND/N/ID   backend: dom0's, the guest may read
+//! /local/domain/N/device/KIND/ID      frontend: the guest's, who serves it may read
+//! /local/domain/B/backend/KIND/N/ID   backend: of domain B, which serves it; the guest may read
 //! /libxl/N/device/KIND/ID             copy for tools alone: what the guest cannot change
 //! ```
 //!
@@ -19,8 +19,8 @@ pub use crate::store::client::Error as StoreFailure;
 pub use crate::store::permissions::{Permissions, Right};
 use crate::sys::DomId;
 
-/// Domain 0, which serves all devices so far.
-pub const BACKEND_DOMAIN: DomId = DomId::DOM0;
+/// The tools' domain. It serves consoles, and all devices that name no other domain.
+pub const TOOLS_DOMAIN: DomId = DomId::DOM0;
 
 /// A node to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +132,8 @@ pub struct Device {
     pub kind: Kind,
     /// Its number: for a disk the number of [`vbd`](super::vbd), for a card from 0.
     pub id: u32,
+    /// Which domain serves it.
+    pub served_by: DomId,
 }
 
 impl Device {
@@ -140,9 +142,16 @@ impl Device {
         format!("{}/{}", frontends(self.domain, self.kind), self.id)
     }
 
-    /// Where dom0's half is.
+    /// Where the half of the domain that serves it is.
     pub fn backend(&self) -> String {
-        format!("{}/{}", backends(self.domain, self.kind), self.id)
+        let folder = backends(self.served_by, self.domain, self.kind);
+        format!("{folder}/{}", self.id)
+    }
+
+    /// Whether dom0 serves it: whatever else stands in its backend's nodes, another domain may
+    /// have written.
+    pub fn is_local(&self) -> bool {
+        self.served_by == TOOLS_DOMAIN
     }
 
     /// Where the tools' copy is.
@@ -154,10 +163,10 @@ impl Device {
     /// the backend's.
     pub fn nodes(&self, frontend: &[(&str, String)], backend: &[(&str, String)]) -> Vec<Node> {
         let (front, back, record) = (self.frontend(), self.backend(), self.record());
-        let guest = Permissions::read_by(self.domain, BACKEND_DOMAIN);
-        let host = Permissions::read_by(BACKEND_DOMAIN, self.domain);
+        let guest = Permissions::read_by(self.domain, self.served_by);
+        let host = Permissions::read_by(self.served_by, self.domain);
         let mut nodes = vec![
-            Node::directory(&record, Permissions::only(BACKEND_DOMAIN)),
+            Node::directory(&record, Permissions::only(TOOLS_DOMAIN)),
             Node::new(format!("{record}/frontend"), &front),
             Node::new(format!("{record}/backend"), &back),
         ];
@@ -176,7 +185,7 @@ impl Device {
         nodes.push(Node::directory(&front, guest));
         let frontend_nodes = [
             ("backend", back.clone()),
-            ("backend-id", BACKEND_DOMAIN.to_string()),
+            ("backend-id", self.served_by.to_string()),
             ("state", State::Initialising.to_string()),
         ];
         for (key, value) in frontend_nodes.iter().chain(frontend) {
@@ -217,13 +226,10 @@ pub fn frontends(domain: DomId, kind: Kind) -> String {
     format!("{}/device/{}", domain_path(domain), kind.word())
 }
 
-/// Directory of the backends of a kind for a domain.
-pub fn backends(domain: DomId, kind: Kind) -> String {
-    format!(
-        "{}/backend/{}/{domain}",
-        domain_path(BACKEND_DOMAIN),
-        kind.word()
-    )
+/// Directory of the backends of a kind that one domain has for another.
+pub fn backends(served_by: DomId, domain: DomId, kind: Kind) -> String {
+    let home = domain_path(served_by);
+    format!("{home}/backend/{}/{domain}", kind.word())
 }
 
 /// Directory of the tools' copies.
@@ -236,14 +242,40 @@ pub fn records(domain: DomId, kind: Kind) -> String {
 /// # Errors
 /// The store's.
 pub fn devices(store: &impl Nodes, domain: DomId, kind: Kind) -> Result<Vec<Device>, StoreFailure> {
-    let mut found: Vec<Device> = store
-        .list(&records(domain, kind))?
-        .iter()
-        .filter_map(|name| name.parse().ok())
-        .map(|id| Device { domain, kind, id })
-        .collect();
+    let folder = records(domain, kind);
+    let mut found = Vec::new();
+    for name in store.list(&folder)? {
+        let Ok(id) = name.parse() else { continue };
+        let backend = store.read(&format!("{folder}/{name}/backend"))?;
+        found.push(Device {
+            domain,
+            kind,
+            id,
+            served_by: backend.as_deref().and_then(owner).unwrap_or(TOOLS_DOMAIN),
+        });
+    }
     found.sort_unstable();
     Ok(found)
+}
+
+/// The device of that number, if the tools know of it.
+///
+/// # Errors
+/// The store's.
+pub fn device(
+    store: &impl Nodes,
+    domain: DomId,
+    kind: Kind,
+    id: u32,
+) -> Result<Option<Device>, StoreFailure> {
+    let all = devices(store, domain, kind)?;
+    Ok(all.into_iter().find(|device| device.id == id))
+}
+
+/// The domain in whose directory a path is.
+fn owner(path: &str) -> Option<DomId> {
+    let rest = path.strip_prefix("/local/domain/")?;
+    rest.split('/').next()?.parse().ok().map(DomId)
 }
 
 /// State of one half of a device (`enum xenbus_state`).

@@ -142,11 +142,13 @@ mod tests {
         domain: DomId(4),
         kind: Kind::Vif,
         id: 1,
+        served_by: DomId::DOM0,
     };
     const DISK: Device = Device {
         domain: DomId(4),
         kind: Kind::Vbd,
         id: 51712,
+        served_by: DomId::DOM0,
     };
 
     fn shown(device: Device, interface: Option<&str>) -> (Vec<String>, Vec<String>) {

@@ -9,8 +9,8 @@ use super::protocol::{
 use super::worker::Worker;
 use super::{balloon, saving};
 use crate::config::{Disk, DomainConfig, Memory, Vif};
-use crate::device::nodes::{Device, Kind, Node, Nodes, devices, domain_path};
-use crate::device::{vbd, vif};
+use crate::device::nodes::{Kind, Node, Nodes, device, devices, domain_path};
+use crate::device::vif;
 use crate::domain::create::Maker;
 use crate::domain::layout::vm_path;
 use crate::sys::DomId;
@@ -193,13 +193,10 @@ fn set_most_memory(worker: &Worker, kib: u64) -> Result<Response, Failure> {
 fn attach_disk(worker: &Worker, disk: Disk) -> Result<Response, Failure> {
     let domain = worker.entry.domain;
     worker.machine.attach_disk(domain, &disk)?;
-    let device = vbd::device_of(domain, &disk);
+    let id = disk.vdev.number();
     change(worker, |config| config.disk.push(disk));
-    worker.tell(DomainEventKind::DeviceAttached(format!(
-        "vbd {}",
-        device.id
-    )));
-    Ok(Response::Attached { device: device.id })
+    worker.tell(DomainEventKind::DeviceAttached(format!("vbd {id}")));
+    Ok(Response::Attached { device: id })
 }
 
 fn attach_vif(worker: &Worker, mut vif: Vif) -> Result<Response, Failure> {
@@ -208,7 +205,7 @@ fn attach_vif(worker: &Worker, mut vif: Vif) -> Result<Response, Failure> {
     let free = (0..).find(|id| taken.iter().all(|device| device.id != *id));
     vif::complete(&mut vif, free.unwrap_or(0), worker.entry.uuid);
     worker.machine.attach_vif(domain, &vif)?;
-    let id = vif::device_of(domain, &vif).id;
+    let id = vif.devid.unwrap_or(0);
     change(worker, |config| config.vif.push(vif));
     worker.tell(DomainEventKind::DeviceAttached(format!("vif {id}")));
     Ok(Response::Attached { device: id })
@@ -216,13 +213,12 @@ fn attach_vif(worker: &Worker, mut vif: Vif) -> Result<Response, Failure> {
 
 fn detach(worker: &Worker, kind: Kind, id: u32, force: bool) -> Result<Response, Failure> {
     let domain = worker.entry.domain;
-    let device = Device { domain, kind, id };
-    if !devices(&worker.machine.store, domain, kind)?.contains(&device) {
+    let Some(device) = device(&worker.machine.store, domain, kind, id)? else {
         return Err(Failure::new(
             FailureCode::NotFound,
-            format!("there is no {device}"),
+            format!("there is no {} {id} of domain {domain}", kind.word()),
         ));
-    }
+    };
     worker.machine.detach(device, force)?;
     change(worker, |config| match kind {
         Kind::Vbd => config.disk.retain(|disk| disk.vdev.number() != id),

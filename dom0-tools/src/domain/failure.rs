@@ -6,6 +6,7 @@ use super::protocol::{Failure, FailureCode};
 use super::snapshot::SnapshotError;
 use crate::build;
 use crate::ctl;
+use crate::device::backend::BackendError;
 use crate::device::handshake::HandshakeError;
 use crate::device::nodes::StoreFailure;
 use crate::device::vbd::VbdError;
@@ -27,8 +28,19 @@ fn of_xen(error: &ctl::Error) -> FailureCode {
 const fn of_handshake(error: &HandshakeError) -> FailureCode {
     match error {
         HandshakeError::Store(_) => FailureCode::Failed,
-        HandshakeError::NoBackend { .. } => FailureCode::Unsupported,
+        HandshakeError::NoBackend { .. } | HandshakeError::NotServed { .. } => {
+            FailureCode::Unsupported
+        }
+        HandshakeError::Ended { .. } => FailureCode::NotFound,
         HandshakeError::Kept { .. } => FailureCode::TimedOut,
+    }
+}
+
+const fn of_backend(error: &BackendError) -> FailureCode {
+    match error {
+        BackendError::Store(_) => FailureCode::Failed,
+        BackendError::Absent(_) => FailureCode::NotFound,
+        BackendError::Itself(_) => FailureCode::BadConfig,
     }
 }
 
@@ -38,8 +50,10 @@ const fn of_disk(error: &VbdError) -> FailureCode {
             BackingError::Target { .. } | BackingError::NoDisk { .. } | BackingError::NoTarget(_),
         ) => FailureCode::BadFile,
         VbdError::Backing(BackingError::InUse { .. }) | VbdError::Exists(_) => FailureCode::InUse,
-        VbdError::Backing(BackingError::Format { .. } | BackingError::Nbd { .. })
-        | VbdError::Unsupported { .. } => FailureCode::Unsupported,
+        VbdError::Backing(BackingError::Format { .. } | BackingError::Nbd { .. }) => {
+            FailureCode::Unsupported
+        }
+        VbdError::Backend { error, .. } => of_backend(error),
         VbdError::Handshake(error) => of_handshake(error),
         VbdError::Backing(BackingError::Loop { .. })
         | VbdError::Store(_)
@@ -51,7 +65,7 @@ const fn of_disk(error: &VbdError) -> FailureCode {
 const fn of_vif(error: &VifError) -> FailureCode {
     match error {
         VifError::Exists(_) => FailureCode::InUse,
-        VifError::Unsupported { .. } => FailureCode::Unsupported,
+        VifError::Backend { error, .. } => of_backend(error),
         VifError::Handshake(error) => of_handshake(error),
         VifError::Wiring(_) => FailureCode::BadConfig,
         VifError::Store(_) | VifError::Script(_) => FailureCode::Failed,

@@ -4,7 +4,7 @@
 
 use super::balloon;
 use crate::config::{DomainConfig, Uuid};
-use crate::device::nodes::{BACKEND_DOMAIN, Node, Permissions, domain_path, tools_path};
+use crate::device::nodes::{Node, Permissions, TOOLS_DOMAIN, domain_path, tools_path};
 use crate::sys::{DomId, Mfn, Port};
 
 /// Ring pages and ports of a domain that has been built.
@@ -32,14 +32,14 @@ pub fn vm_path(uuid: Uuid) -> String {
 /// 1970.
 pub fn skeleton(domain: DomId, uuid: Uuid, config: &DomainConfig, now: u64) -> Vec<Node> {
     let (home, tools, vm) = (domain_path(domain), tools_path(domain), vm_path(uuid));
-    let host = Permissions::read_by(BACKEND_DOMAIN, domain);
+    let host = Permissions::read_by(TOOLS_DOMAIN, domain);
     let guest = Permissions::only(domain);
     let mut nodes = vec![
         Node::directory(&home, host.clone()),
         Node::new(format!("{home}/vm"), &vm),
         Node::new(format!("{home}/name"), &*config.name),
         Node::new(format!("{home}/domid"), domain.to_string()),
-        Node::directory(format!("{tools}/device"), Permissions::only(BACKEND_DOMAIN)),
+        Node::directory(format!("{tools}/device"), Permissions::only(TOOLS_DOMAIN)),
         Node::new(format!("{tools}/type"), "pv"),
         Node::directory(&vm, host.clone()),
         Node::new(format!("{vm}/uuid"), uuid.to_string()),
@@ -76,7 +76,13 @@ pub fn skeleton(domain: DomId, uuid: Uuid, config: &DomainConfig, now: u64) -> V
         "attr",
         "error",
     ];
-    for path in own {
+    // Where tools in a driver domain keep what they need.
+    let served: &[&str] = if config.driver_domain {
+        &["libxl", "device-model"]
+    } else {
+        &[]
+    };
+    for path in own.iter().chain(served) {
         nodes.push(Node::directory(format!("{home}/{path}"), guest.clone()));
     }
     let flags = [
@@ -107,15 +113,15 @@ pub fn rings(domain: DomId, rings: &Rings) -> Vec<Node> {
     let (home, tools) = (domain_path(domain), tools_path(domain));
     let console = format!("{home}/console");
     let record = format!("{tools}/device/console/0");
-    let backend = format!("{}/backend/console/{domain}/0", domain_path(BACKEND_DOMAIN));
-    let host = Permissions::read_by(BACKEND_DOMAIN, domain);
+    let backend = format!("{}/backend/console/{domain}/0", domain_path(TOOLS_DOMAIN));
+    let host = Permissions::read_by(TOOLS_DOMAIN, domain);
     vec![
         Node::new(
             format!("{home}/store/ring-ref"),
             rings.store_frame.to_string(),
         ),
         Node::new(format!("{home}/store/port"), rings.store_port.to_string()),
-        Node::directory(&record, Permissions::only(BACKEND_DOMAIN)),
+        Node::directory(&record, Permissions::only(TOOLS_DOMAIN)),
         Node::new(format!("{record}/frontend"), &console),
         Node::new(format!("{record}/backend"), &backend),
         Node::new(format!("{record}/protocol"), "vt100"),
@@ -126,7 +132,7 @@ pub fn rings(domain: DomId, rings: &Rings) -> Vec<Node> {
         Node::new(format!("{backend}/state"), "1"),
         Node::new(format!("{backend}/protocol"), "vt100"),
         Node::new(format!("{console}/backend"), &backend),
-        Node::new(format!("{console}/backend-id"), BACKEND_DOMAIN.to_string()),
+        Node::new(format!("{console}/backend-id"), TOOLS_DOMAIN.to_string()),
         Node::new(format!("{console}/limit"), CONSOLE_LIMIT.to_string()),
         Node::new(format!("{console}/type"), "xenconsoled"),
         Node::new(format!("{console}/output"), "pty"),
@@ -142,7 +148,7 @@ pub fn rings(domain: DomId, rings: &Rings) -> Vec<Node> {
 
 /// Everything of a domain that is not a device's. `vm` is what `/local/domain/N/vm` said.
 pub fn remains(domain: DomId, vm: Option<&str>) -> Vec<String> {
-    let backend = format!("{}/backend/console/{domain}", domain_path(BACKEND_DOMAIN));
+    let backend = format!("{}/backend/console/{domain}", domain_path(TOOLS_DOMAIN));
     let mut paths = vec![backend, domain_path(domain), tools_path(domain)];
     // Only what is of the form we write: the node is dom0's, and yet.
     if let Some(vm) = vm.filter(|vm| vm.strip_prefix("/vm/").is_some_and(is_uuid)) {

@@ -13,9 +13,11 @@ use crate::build::{self, Built, Kernel, NewDomain};
 use crate::config::{Affinity, Disk, DomainConfig, Uuid, Vif};
 use crate::ctl::{self, CreateDomain, CreditParams, TscInfo, Xen};
 use crate::device::console::service::{ConsoleError, Consoles, Request};
-use crate::device::nodes::{Device, Kind, Node, Nodes, StoreFailure, devices, domain_path};
+use crate::device::nodes::{
+    Device, Kind, Node, Nodes, StoreFailure, TOOLS_DOMAIN, backends, device, devices, domain_path,
+};
 use crate::device::vbd::backing::Backing;
-use crate::device::{vbd, vif};
+use crate::device::{backend, vbd, vif};
 use crate::stream::{self, Restored};
 use crate::sys::{Access, DomId, GntDev, GrantRef, Mfn, PAGE_SIZE, Port, SharedPages, Vcpu};
 
@@ -170,8 +172,8 @@ impl Maker for Machine {
     }
 
     fn attach_disk(&self, domain: DomId, disk: &Disk) -> Result<(), StepError> {
-        let device = vbd::device_of(domain, disk);
         let begun = vbd::begin(&self.store, domain, disk)?;
+        let device = begun.device();
         match vbd::finish(&self.store, begun) {
             Ok(backing) => {
                 self.backings.borrow_mut().push((device, backing));
@@ -185,19 +187,19 @@ impl Maker for Machine {
     }
 
     fn detach_disk(&self, domain: DomId, disk: &Disk) -> Result<(), StepError> {
-        self.detach(vbd::device_of(domain, disk), true)
+        self.detach_numbered(domain, Kind::Vbd, disk.vdev.number())
     }
 
     fn attach_vif(&self, domain: DomId, vif: &Vif) -> Result<(), StepError> {
         let begun = vif::begin(&self.store, domain, vif)?;
         vif::finish(&self.store, &begun).map_err(|error| {
-            self.give_up(vif::device_of(domain, vif));
+            self.give_up(begun.device());
             error.into()
         })
     }
 
     fn detach_vif(&self, domain: DomId, vif: &Vif) -> Result<(), StepError> {
-        self.detach(vif::device_of(domain, vif), true)
+        self.detach_numbered(domain, Kind::Vif, vif.devid.unwrap_or(0))
     }
 
     fn unpause(&self, domain: DomId) -> Result<(), StepError> {
@@ -347,6 +349,13 @@ impl Machine {
         Ok(())
     }
 
+    fn detach_numbered(&self, domain: DomId, kind: Kind, id: u32) -> Result<(), StepError> {
+        match device(&self.store, domain, kind, id)? {
+            Some(device) => self.detach(device, true),
+            None => Ok(()),
+        }
+    }
+
     /// What is left of a device that could not be attached.
     fn give_up(&self, device: Device) {
         if let Err(error) = self.detach(device, true) {
@@ -365,6 +374,7 @@ impl Machine {
             _ => {}
         }
         self.end_devices(domain);
+        self.end_served(domain);
         match self.xen.destroy(domain) {
             Err(error) if !error.is_no_domain() => Err(error.into()),
             _ => Ok(()),
@@ -380,10 +390,19 @@ impl Machine {
         }
     }
 
+    /// Closes the devices that the domain serves to others.
+    fn end_served(&self, domain: DomId) {
+        if let Err(error) = backend::domain_ends(&self.store, domain) {
+            tracing::warn!(domain = domain.0, %error, "devices it served");
+        }
+    }
+
     /// Removes all that belongs to a domain but the domain: devices, console, nodes. Goes on
     /// past failures.
     pub fn clean(&self, domain: DomId) {
         self.end_devices(domain);
+        // Also of one that another toolstack destroyed.
+        self.end_served(domain);
         self.close_console(domain);
         if let Err(error) = self.store.release(domain) {
             tracing::debug!(domain = domain.0, %error, "release");
@@ -395,7 +414,7 @@ impl Machine {
             tracing::warn!(domain = domain.0, %error, "nodes");
         }
         for kind in Kind::ALL {
-            let path = crate::device::nodes::backends(domain, kind);
+            let path = backends(TOOLS_DOMAIN, domain, kind);
             if let Err(error) = self.store.remove(&path) {
                 tracing::warn!(domain = domain.0, %error, "nodes");
             }

@@ -19,7 +19,7 @@ use super::protocol::{AfterSave, DomainEventKind, Event, Failure, FailureCode, R
 use super::worker::Worker;
 use crate::config::{BadValue, SnapshotName};
 use crate::ctl::{DomainInfo, ShutdownReason};
-use crate::device::nodes::Nodes;
+use crate::device::nodes::{Kind, Nodes, devices};
 use crate::device::vbd;
 use crate::stream::{self, file};
 use crate::sys::{DomId, PAGE_SIZE};
@@ -305,9 +305,9 @@ pub fn snapshot(
         let what = "copying disks".into();
         let (done, of) = (0, 0);
         tell(Event::Progress { what, done, of });
-        for disk in &config.disk {
-            let device = vbd::device_of(worker.entry.domain, disk);
-            vbd::flush(&worker.machine.store, device)?;
+        let store = &worker.machine.store;
+        for device in devices(store, worker.entry.domain, Kind::Vbd)? {
+            vbd::flush(store, device)?;
         }
         Ok(making.copy_disks()?)
     })?;

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::SnapshotInfo;
 use crate::config::{Access, Disk, DiskFormat, DomainConfig, DomainName, SnapshotName};
+use crate::device::backend;
 
 /// Version of `snapshot.toml`.
 const VERSION: u32 = 1;
@@ -323,10 +324,19 @@ impl Making {
         let disks = self.manifest.config.disk.clone();
         for disk in disks.iter().filter(|disk| changes(disk)) {
             let Some(target) = &disk.target else { continue };
-            if disk.script.is_some() {
+            let elsewhere = disk
+                .backend
+                .as_deref()
+                .is_some_and(|b| !backend::is_dom0(b));
+            let reason = match (elsewhere, &disk.script) {
+                (true, _) => "only the domain that serves it has its content",
+                (false, Some(_)) => "only its script knows where its content is",
+                (false, None) => "",
+            };
+            if !reason.is_empty() {
                 return Err(SnapshotError::Disk {
                     vdev: disk.vdev.to_string(),
-                    reason: "only its script knows where its content is".into(),
+                    reason: reason.into(),
                 });
             }
             let file = format!("disk-{}", disk.vdev.number());

@@ -71,7 +71,11 @@ fn user(
         let Some(domain) = domain.parse().ok().map(DomId) else {
             continue;
         };
-        for device in devices(store, domain, Kind::Vbd)? {
+        // What another domain serves is none of dom0's files.
+        let local = devices(store, domain, Kind::Vbd)?
+            .into_iter()
+            .filter(Device::is_local);
+        for device in local {
             let record = device.record();
             let other_writes = store
                 .read(&format!("{record}/mode"))?

@@ -2,13 +2,15 @@
 //!
 //! Linux's block backend serves block devices only. A file becomes one by a loop device, an
 //! image of QEMU's by `qemu-nbd` ([`backing`]). Either way the backend is told the device's
-//! numbers in `physical-device` (hexadecimal), as Xen's script `block` does.
+//! numbers in `physical-device` (hexadecimal), as Xen's script `block` does. What stands behind a
+//! disk that another domain serves is that domain's affair.
 
 pub mod backing;
 mod claim;
 
 use std::time::Duration;
 
+use super::backend::{self, BackendError};
 use super::handshake::{self, HandshakeError};
 use super::nodes::{Device, Kind, Node, Nodes, StoreFailure};
 use super::script::{self, ScriptError};
@@ -40,6 +42,14 @@ pub enum VbdError {
     /// The backend.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// The backend's domain.
+    #[error("disk {vdev}: {error}")]
+    Backend {
+        /// Name of the disk.
+        vdev: String,
+        /// What is wrong with it.
+        error: BackendError,
+    },
     /// What it still held could not be written down.
     #[error("{device}: {node}: {error}")]
     Flush {
@@ -53,14 +63,6 @@ pub enum VbdError {
     /// There is one of that number.
     #[error("{0} is there already: choose another vdev, or detach it first")]
     Exists(Device),
-    /// It is served elsewhere.
-    #[error("disk {vdev}: {what} is not supported; leave it out")]
-    Unsupported {
-        /// Name of the disk.
-        vdev: String,
-        /// What was asked for.
-        what: String,
-    },
 }
 
 /// A disk whose nodes are written, not yet served. Given up unless it is finished.
@@ -72,12 +74,20 @@ pub struct Begun {
     backing: Backing,
 }
 
-/// The device of a configured disk.
-pub fn device_of(domain: DomId, disk: &Disk) -> Device {
+impl Begun {
+    /// The device.
+    pub const fn device(&self) -> Device {
+        self.device
+    }
+}
+
+/// The device of a configured disk, which another domain may serve.
+fn device_of(domain: DomId, disk: &Disk, served_by: DomId) -> Device {
     Device {
         domain,
         kind: Kind::Vbd,
         id: disk.vdev.number(),
+        served_by,
     }
 }
 
@@ -86,18 +96,12 @@ pub fn device_of(domain: DomId, disk: &Disk) -> Device {
 /// # Errors
 /// See [`VbdError`].
 pub fn begin(store: &impl Nodes, domain: DomId, disk: &Disk) -> Result<Begun, VbdError> {
-    let device = device_of(domain, disk);
-    let unsupported = |what: &str| VbdError::Unsupported {
+    let refused = |error| VbdError::Backend {
         vdev: disk.vdev.to_string(),
-        what: what.to_owned(),
+        error,
     };
-    if disk
-        .backend
-        .as_deref()
-        .is_some_and(|b| b != "0" && b != "Domain-0")
-    {
-        return Err(unsupported("a backend outside of dom0"));
-    }
+    let served_by = backend::find(store, domain, disk.backend.as_deref()).map_err(refused)?;
+    let device = device_of(domain, disk, served_by);
     if store
         .read(&format!("{}/backend", device.record()))?
         .is_some()
@@ -114,6 +118,7 @@ pub fn begin(store: &impl Nodes, domain: DomId, disk: &Disk) -> Result<Begun, Vb
     let mut backing = match script {
         // The script makes the device; the target's meaning is its own.
         Some(_) => Backing::none(),
+        None if !device.is_local() => Backing::none(),
         None => {
             let backing = Backing::open(disk)?;
             claims.check(store, disk, &backing)?;
@@ -142,6 +147,9 @@ pub fn finish(store: &impl Nodes, begun: Begun) -> Result<Backing, VbdError> {
         backing,
     } = begun;
     handshake::await_backend(store, device, MODULE)?;
+    if !device.is_local() {
+        return Ok(backing);
+    }
     let back = device.backend();
     if let Some(script) = script {
         script::run(store, &script, "add", device, None)?;
@@ -175,6 +183,9 @@ pub fn finish(store: &impl Nodes, begun: Begun) -> Result<Backing, VbdError> {
 /// # Errors
 /// xenstore; the device.
 pub fn flush(store: &impl Nodes, device: Device) -> Result<(), VbdError> {
+    if !device.is_local() {
+        return Ok(());
+    }
     let path = format!("{}/physical-device-path", device.backend());
     let Some(node) = store.read(&path)?.filter(|node| !node.is_empty()) else {
         return Ok(());
@@ -194,7 +205,8 @@ pub fn flush(store: &impl Nodes, device: Device) -> Result<(), VbdError> {
 pub fn detach(store: &impl Nodes, device: Device, force: bool) -> Result<(), VbdError> {
     handshake::close(store, device, force)?;
     let record = device.record();
-    if let Some(script) = store.read(&format!("{record}/script"))?
+    if device.is_local()
+        && let Some(script) = store.read(&format!("{record}/script"))?
         && script::path_of(OWN_SCRIPT) != std::path::Path::new(&script)
     {
         // Whatever it says, the device is gone.
@@ -246,6 +258,7 @@ fn nodes(device: Device, disk: &Disk, backing: &Backing) -> Vec<Node> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::fake::FakeStore;
 
     fn value<'a>(nodes: &'a [Node], path: &str) -> Option<&'a str> {
         nodes
@@ -257,7 +270,7 @@ mod tests {
     #[test]
     fn nodes_as_xens_toolstack_writes_them() {
         let disk = Disk::from_toml("vdev = \"xvda\"\ntarget = \"/images/a.img\"\n").unwrap();
-        let device = device_of(DomId(7), &disk);
+        let device = device_of(DomId(7), &disk, DomId::DOM0);
         let nodes = nodes(device, &disk, &Backing::none());
         let front = "/local/domain/7/device/vbd/51712";
         let back = "/local/domain/0/backend/vbd/7/51712";
@@ -285,12 +298,59 @@ mod tests {
     #[test]
     fn the_guest_may_change_its_half_only() {
         let disk = Disk::from_toml("vdev = \"xvdb\"\ntarget = \"/a\"\n").unwrap();
-        let nodes = nodes(device_of(DomId(3), &disk), &disk, &Backing::none());
+        let nodes = nodes(
+            device_of(DomId(3), &disk, DomId::DOM0),
+            &disk,
+            &Backing::none(),
+        );
         for node in nodes.iter().filter(|node| node.access.is_some()) {
             let access = node.access.as_ref().unwrap();
             let owned = access.owner == DomId(3);
             assert_eq!(owned, node.path.starts_with("/local/domain/3/"), "{node:?}");
             assert_eq!(access.others, super::super::nodes::Right::None);
+        }
+    }
+
+    #[test]
+    fn a_disk_of_a_driver_domain_is_that_domains() {
+        let store = FakeStore::default();
+        let driver = Node::new("/local/domain/9/name", "driver");
+        store.write(&[driver]).unwrap();
+        let text = "vdev = \"xvda\"\ntarget = \"ram8\"\nbackend = \"driver\"\n";
+        let disk = Disk::from_toml(text).unwrap();
+        // There is no file `ram8` in dom0, and nobody asks for one.
+        let begun = begin(&store, DomId(3), &disk).unwrap();
+        let read = |path: &str| store.read(path).unwrap();
+        let front = "/local/domain/3/device/vbd/51712";
+        let back = "/local/domain/9/backend/vbd/3/51712";
+        assert_eq!(read(&format!("{front}/backend-id")).as_deref(), Some("9"));
+        assert_eq!(read(&format!("{front}/backend")).as_deref(), Some(back));
+        assert_eq!(read(&format!("{back}/params")).as_deref(), Some("ram8"));
+        let ready = (format!("{back}/state"), "2".into());
+        store.while_waiting.borrow_mut().push(ready);
+        let backing = finish(&store, begun).unwrap();
+        assert!(backing.device().is_none());
+        // dom0 neither says nor believes anything of what is behind it.
+        assert_eq!(read(&format!("{back}/physical-device")), None);
+        let lie = format!("{back}/physical-device-path");
+        store.write(&[Node::new(lie, "/no/such/device")]).unwrap();
+        flush(&store, begun_device()).unwrap();
+        let access: Vec<_> = begun_device()
+            .nodes(&[], &[])
+            .into_iter()
+            .filter_map(|node| node.access)
+            .map(|access| (access.owner.0, access.named))
+            .collect();
+        let reader = |domain| vec![(DomId(domain), super::super::nodes::Right::Read)];
+        assert_eq!(access, [(0, vec![]), (3, reader(9)), (9, reader(3))]);
+    }
+
+    fn begun_device() -> Device {
+        Device {
+            domain: DomId(3),
+            kind: Kind::Vbd,
+            id: 51712,
+            served_by: DomId(9),
         }
     }
 }

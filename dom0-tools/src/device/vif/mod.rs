@@ -1,12 +1,14 @@
 //! Network cards: their nodes, and their interface in dom0.
 //!
 //! Linux's network backend makes an interface `vifDOMID.N` when it sees the nodes. It is then
-//! a port of a bridge, with or without a VLAN, or routed ([`wiring`]).
+//! a port of a bridge, with or without a VLAN, or routed ([`wiring`]). What a card is connected to
+//! that another domain serves is that domain's affair.
 
 pub mod wiring;
 
 use std::time::Duration;
 
+use super::backend::{self, BackendError};
 use super::handshake::{self, HandshakeError};
 use super::nodes::{Device, Kind, Node, Nodes, StoreFailure};
 use super::script::{self, ScriptError};
@@ -45,13 +47,13 @@ pub enum VifError {
     /// There is one of that number.
     #[error("{0} is there already: choose another devid, or detach it first")]
     Exists(Device),
-    /// It is served elsewhere.
-    #[error("vif {id}: {what} is not supported; leave it out")]
-    Unsupported {
+    /// The backend's domain.
+    #[error("vif {id}: {error}")]
+    Backend {
         /// Number of the card.
         id: u32,
-        /// What was asked for.
-        what: String,
+        /// What is wrong with it.
+        error: BackendError,
     },
 }
 
@@ -84,12 +86,20 @@ fn stable_mac(uuid: Uuid, id: u32) -> Mac {
     Mac::of_xen([a ^ d, b ^ e, c ^ g])
 }
 
-/// The device of a complete card.
-pub fn device_of(domain: DomId, vif: &Vif) -> Device {
+impl Begun {
+    /// The device.
+    pub const fn device(&self) -> Device {
+        self.device
+    }
+}
+
+/// The device of a complete card, which another domain may serve.
+fn device_of(domain: DomId, vif: &Vif, served_by: DomId) -> Device {
     Device {
         domain,
         kind: Kind::Vif,
         id: vif.devid.unwrap_or(0),
+        served_by,
     }
 }
 
@@ -98,25 +108,17 @@ pub fn device_of(domain: DomId, vif: &Vif) -> Device {
 /// # Errors
 /// See [`VifError`].
 pub fn begin(store: &impl Nodes, domain: DomId, vif: &Vif) -> Result<Begun, VifError> {
-    let device = device_of(domain, vif);
-    let id = device.id;
-    if vif
-        .backend
-        .as_deref()
-        .is_some_and(|b| b != "0" && b != "Domain-0")
-    {
-        return Err(VifError::Unsupported {
-            id,
-            what: "a backend outside of dom0".into(),
-        });
-    }
+    let id = vif.devid.unwrap_or(0);
+    let served_by = backend::find(store, domain, vif.backend.as_deref())
+        .map_err(|error| VifError::Backend { id, error })?;
+    let device = device_of(domain, vif, served_by);
     if store
         .read(&format!("{}/backend", device.record()))?
         .is_some()
     {
         return Err(VifError::Exists(device));
     }
-    if own_script(vif).is_some() {
+    if device.is_local() && own_script(vif).is_some() {
         // Before the guest sees a card that will not work.
         Wiring::of(vif).check(device)?;
     }
@@ -134,6 +136,9 @@ pub fn begin(store: &impl Nodes, domain: DomId, vif: &Vif) -> Result<Begun, VifE
 pub fn finish(store: &impl Nodes, begun: &Begun) -> Result<(), VifError> {
     let Begun { device, vif } = begun;
     handshake::await_backend(store, *device, MODULE)?;
+    if !device.is_local() {
+        return Ok(());
+    }
     let own = default_interface(*device);
     let name = vif.vifname.as_deref().unwrap_or(&own);
     wiring::await_interface(*device, &own, INTERFACE_LIMIT)?;
@@ -160,7 +165,8 @@ pub fn detach(store: &impl Nodes, device: Device, force: bool) -> Result<(), Vif
     let script = store.read(&format!("{record}/script"))?;
     let named = store.read(&format!("{record}/vifname"))?;
     handshake::close(store, device, force)?;
-    if let Some(script) = script
+    if device.is_local()
+        && let Some(script) = script
         && ![BRIDGE_SCRIPT, ROUTE_SCRIPT]
             .iter()
             .any(|own| script::path_of(own).as_os_str() == script.as_str())
@@ -263,6 +269,7 @@ mod tests {
             domain: DomId(4),
             kind: Kind::Vif,
             id: 0,
+            served_by: DomId::DOM0,
         };
         let nodes = nodes(device, &vif);
         let back = "/local/domain/0/backend/vif/4/0";
@@ -285,6 +292,7 @@ mod tests {
             domain: DomId(4),
             kind: Kind::Vif,
             id: 0,
+            served_by: DomId::DOM0,
         };
         for (text, present, absent) in [
             (

@@ -217,6 +217,7 @@ mod tests {
         domain: DomId(4),
         kind: Kind::Vif,
         id: 1,
+        served_by: DomId::DOM0,
     };
 
     fn vif(text: &str) -> Vif {
