@@ -86,7 +86,15 @@ pub fn toolstack() -> Result<[PathBuf; 2]> {
 }
 
 /// The example guests: folders of `pv-drivers/guests`.
-pub const EXAMPLE_GUESTS: &[&str] = &["echo", "hello", "iobench", "kv", "microbench", "stress"];
+pub const EXAMPLE_GUESTS: &[&str] = &[
+    "driver",
+    "echo",
+    "hello",
+    "iobench",
+    "kv",
+    "microbench",
+    "stress",
+];
 
 /// Compiles the example guests; returns the folder of their kernels.
 ///

@@ -20,6 +20,7 @@ pub use crate::hypercall::{Access, DomId, GrantRef, Port};
 use crate::ring::Page;
 
 mod by_reference;
+pub mod directory;
 pub mod handshake;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

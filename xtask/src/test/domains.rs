@@ -62,6 +62,8 @@ enum Scenario {
     RustGuests,
     /// 200 small Rust guests at once, in a machine of 8 GiB
     Crowd,
+    /// A driver domain serves guests and is destroyed under them, by `xl` on Xen and by `ox` on Oxen
+    DriverDomain,
 }
 
 impl Scenario {
@@ -76,6 +78,7 @@ impl Scenario {
             Self::Fuzz => "fuzz",
             Self::RustGuests => "rust-guests",
             Self::Crowd => "crowd",
+            Self::DriverDomain => "driver-domain",
         }
     }
 
@@ -96,13 +99,17 @@ impl Scenario {
                 include_str!("domains/examples.sh"),
                 include_str!("domains/crowd.sh")
             ),
+            Self::DriverDomain => concat!(
+                include_str!("domains/examples.sh"),
+                include_str!("domains/driver-domain.sh")
+            ),
         }
     }
 
     /// Rounds or guests, when none are asked for.
     fn count(self) -> u32 {
         match self {
-            Self::Matrix | Self::Cross | Self::Policies => 1,
+            Self::Matrix | Self::Cross | Self::Policies | Self::DriverDomain => 1,
             Self::RustGuests => 5,
             Self::Eight => 8,
             Self::Churn | Self::Crowd => 200,
@@ -160,10 +167,10 @@ pub fn run(report: &mut Report, on: Option<Hypervisor>, options: &Options) {
     match options.scenario {
         Scenario::Matrix => matrix(report, on, options),
         Scenario::Cross => cross(report, on, options),
-        Scenario::RustGuests => {
+        scenario @ (Scenario::RustGuests | Scenario::DriverDomain) => {
             for cell in asked(&OWN_CELLS, on, options) {
-                let name = format!("example guests: {}", shown(cell));
-                let play = Play::new(cell, Scenario::RustGuests, options);
+                let name = format!("{}: {}", scenario.name(), shown(cell));
+                let play = Play::new(cell, scenario, options);
                 report.test(&name, || play.run(options.show));
             }
         }

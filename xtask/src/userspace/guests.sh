@@ -24,14 +24,22 @@ start_oxd() {
     kill -0 $oxd 2>/dev/null || { echo "oxd has ended:"; cat /var/log/oxen/oxd.log; }
 }
 
-# spawn NAME [memory=MIB] [vcpus=N] [disk=MIB] [more="key = value"]: creates a guest.
+# spawn NAME [memory=MIB] [vcpus=N] [disk=MIB] [backend=DOMAIN] [more="key = value"]: creates a guest;
+# with `backend`, that driver domain has its disk in memory, and its card.
 spawn() {
-    local name=$1 number=${1#g} memory=128 vcpus=1 disk=64 more=
+    local name=$1 number=${1#g} memory=128 vcpus=1 disk=64 backend= more= target bridge
     shift
     for word; do
         local "$word"
     done
-    truncate -s "${disk}M" "/guests/$name.img"
+    if [ -n "$backend" ]; then
+        target="ram$disk, backend=$backend"
+        bridge="backend=$backend"
+    else
+        truncate -s "${disk}M" "/guests/$name.img"
+        target="/guests/$name.img"
+        bridge="bridge=xenbr0"
+    fi
     cat >"/run/$name.cfg" <<CONFIG
 name = "$name"
 kernel = "/guests/vmlinux"
@@ -39,8 +47,8 @@ ramdisk = "/guests/initrd.img"
 extra = "console=hvc0 quiet address=10.0.3.$((10 + number)) agent"
 memory = $memory
 vcpus = $vcpus
-disk = [ "format=raw, vdev=xvda, access=rw, target=/guests/$name.img" ]
-vif = [ "bridge=xenbr0, mac=00:16:3e:00:00:$(printf %02x $((10 + number)))" ]
+disk = [ "format=raw, vdev=xvda, access=rw, target=$target" ]
+vif = [ "$bridge, mac=00:16:3e:00:00:$(printf %02x $((10 + number)))" ]
 $more
 CONFIG
     $tool create "/run/$name.cfg"

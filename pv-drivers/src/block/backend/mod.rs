@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::SECTOR;
+use crate::device::directory::Backend;
 pub use crate::device::handshake::FrontendError as Error;
 use crate::device::handshake::{Duty, Service};
 use crate::device::xenbus::{Fault, State};
@@ -177,9 +178,14 @@ impl<P: Foreign + Store, M: Medium> Server<P, M> {
     }
 
     fn fail(&mut self, error: Error) -> Error {
+        self.close();
+        error
+    }
+
+    /// Serves no longer, until the frontend begins anew.
+    pub fn close(&mut self) {
         self.queues.clear();
         self.service.closed();
-        error
     }
 
     fn follow(&mut self) -> Result<(), Error> {
@@ -249,6 +255,21 @@ impl<P: Foreign + Store, M: Medium> Server<P, M> {
             busy |= serve(queue, &mut worker)?;
         }
         Ok(busy)
+    }
+}
+
+impl<P: Foreign + Store, M: Medium> Backend for Server<P, M> {
+    fn poll(&mut self) -> bool {
+        // Who broke the protocol is served no longer; there is nobody else to tell.
+        Self::poll(self).unwrap_or(false)
+    }
+
+    fn is_over(&self) -> bool {
+        self.service.state() == State::Closed
+    }
+
+    fn close(&mut self) {
+        Self::close(self);
     }
 }
 

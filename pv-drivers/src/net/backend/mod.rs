@@ -11,6 +11,7 @@ use core::fmt;
 use super::rx::Received;
 use super::tx::Offload;
 use super::{PAGE, checksum, flow};
+use crate::device::directory::Backend;
 pub use crate::device::handshake::FrontendError as Error;
 use crate::device::handshake::{Duty, Service};
 use crate::device::xenbus::{Fault, State};
@@ -114,10 +115,15 @@ impl<P: Foreign + Store, N: Network> Server<P, N> {
     pub fn poll(&mut self) -> Result<bool, Error> {
         let done = self.follow().and_then(|()| self.serve());
         if done.is_err() {
-            self.queues.clear();
-            self.service.closed();
+            self.close();
         }
         done
+    }
+
+    /// Serves no longer, until the frontend begins anew.
+    pub fn close(&mut self) {
+        self.queues.clear();
+        self.service.closed();
     }
 
     fn follow(&mut self) -> Result<(), Error> {
@@ -253,6 +259,21 @@ impl<P: Foreign + Store, N: Network> Server<P, N> {
             queue.push();
         }
         Ok(busy)
+    }
+}
+
+impl<P: Foreign + Store, N: Network> Backend for Server<P, N> {
+    fn poll(&mut self) -> bool {
+        // Who broke the protocol is served no longer; there is nobody else to tell.
+        Self::poll(self).unwrap_or(false)
+    }
+
+    fn is_over(&self) -> bool {
+        self.service.state() == State::Closed
+    }
+
+    fn close(&mut self) {
+        Self::close(self);
     }
 }
 

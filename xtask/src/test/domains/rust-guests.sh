@@ -83,23 +83,6 @@ echo_server() {
     gone echo || failed "echo does not end"
 }
 
-# told ADDRESS PORT LINE: what a server says to a line. Until the bridge knows the guest's card, nobody
-# is reached.
-told() {
-    local tries=30
-    until printf '%s\n' "$3" | timeout 20 nc "$1" "$2" >/run/told 2>/dev/null && [ -s /run/told ]; do
-        tries=$((tries - 1))
-        [ $tries -gt 0 ] || return 1
-        sleep 1
-    done
-    cat /run/told
-}
-
-# ask LINE: what kv answers.
-ask() {
-    told 10.0.3.31 6379 "$1"
-}
-
 # kv_server VCPUS KILLS: writes as fast as they are acknowledged, until the guest is killed; the next
 # life must know all that was acknowledged.
 kv_server() {
