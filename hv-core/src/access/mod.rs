@@ -1,15 +1,16 @@
 //! May this caller do this to that domain? One function a question.
 //!
-//! Answers depend on roles alone, which a domain has from its creation. Knows no
-//! hypercalls; whoever asks chooses the error. What was done with a right, and what was
+//! Answers depend on roles, which a domain has from its creation, and on what devices tools gave
+//! it since. Knows no hypercalls; whoever asks chooses the error. What was done with a right, and what was
 //! tried without one, is in [`audit`].
 
 pub mod audit;
 
 use crate::addr::{DomId, Mfn};
-use crate::domain::Domain;
 pub use crate::domain::Roles;
+use crate::domain::{Domain, rights};
 use crate::pv_mm::IoAccess;
+use core::ops::RangeInclusive;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +26,12 @@ impl Domain {
     #[must_use]
     #[inline]
     pub fn subject(&self) -> Subject {
-        Subject {
-            id: self.id,
-            roles: self.roles,
-        }
+        let mut roles = self.roles;
+        roles.set(
+            Roles::DRIVER,
+            roles.contains(Roles::DRIVER) || self.devices.has_any(),
+        );
+        Subject { id: self.id, roles }
     }
 }
 
@@ -54,6 +57,14 @@ pub fn may_see_domains(who: &Subject) -> bool {
     who.roles.intersects(Roles::CONTROL | Roles::XENSTORE)
 }
 
+/// Whether any of the calls that manage the host and its domains is for it at all: who has no
+/// business with them is heard only so often.
+#[must_use]
+pub fn may_have_business(who: &Subject) -> bool {
+    who.roles
+        .intersects(Roles::HARDWARE | Roles::CONTROL | Roles::XENSTORE)
+}
+
 /// Whether it may look at the host's memory map and the machine-to-physical table, and map
 /// what is the hypervisor's own.
 #[must_use]
@@ -65,7 +76,7 @@ pub fn may_see_host_memory(who: &Subject) -> bool {
 /// Whether it may write back every cache of a CPU: who has devices that look at memory.
 #[must_use]
 pub fn may_write_back_caches(who: &Subject) -> bool {
-    who.roles.contains(Roles::HARDWARE)
+    who.roles.intersects(Roles::HARDWARE | Roles::DRIVER)
 }
 
 /// Whether devices are its: interrupts, PCI, power, the date.
@@ -119,10 +130,10 @@ pub fn may_adjust_memory_of(caller: &Domain, target: &Domain) -> bool {
     may_control(&caller.subject(), target.id)
 }
 
-/// Whether it may bind a line of the host.
+/// Whether it may bind a line of the host; tools may give those that are theirs.
 #[must_use]
-pub fn may_use_line(caller: &Domain, _line: u32) -> bool {
-    may_hardware(&caller.subject())
+pub fn may_use_line(domain: &Domain, line: u32) -> bool {
+    may_hardware(&domain.subject()) || domain.devices.has_line(line)
 }
 
 /// How it may map device frame `mfn`, if at all.
@@ -131,15 +142,44 @@ pub fn may_map_iomem(domain: &Domain, mfn: Mfn) -> Option<IoAccess> {
     domain.rights().io.may_map(mfn)
 }
 
-/// Whether it was given all of `count` I/O ports from `first` on.
+/// Whether all these device frames are its to map; tools may give those that are theirs.
 #[must_use]
-pub fn may_port(domain: &Domain, first: u16, count: u16) -> bool {
-    domain.io.ports.contains(first, count)
+pub fn may_use_iomem(domain: &Domain, frames: &RangeInclusive<u64>) -> bool {
+    let has = may_hardware(&domain.subject()) || domain.devices.has_frames(frames);
+    has && rights::may_be_given(frames)
+}
+
+/// Whether all these I/O ports are its; tools may give those that are theirs.
+#[must_use]
+pub fn may_use_ports(domain: &Domain, ports: RangeInclusive<u16>) -> bool {
+    domain.io.ports.contains_all(ports)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Parts;
+    use crate::domain::life::Life;
+    use crate::event::PortTable;
+    use crate::grant::GrantTable;
+    use crate::mm::shared_page::SharedPage;
+    use crate::mm::testing::FakeMem;
+    use std::boxed::Box;
+
+    /// A domain of which nothing but its rights is looked at.
+    fn domain(id: u16, roles: Roles) -> Domain {
+        let mem = Box::leak(Box::new(FakeMem::new(1)));
+        Domain::new(Parts {
+            id: DomId(id),
+            roles,
+            shared_info: Mfn::new(0),
+            shared: SharedPage::new(mem, Mfn::new(0)),
+            events: PortTable::new(DomId(id), 1, 64, 63).unwrap(),
+            grants: GrantTable::new(DomId(id), 1, 1),
+            max_vcpus: 1,
+            life: Life::new(1),
+        })
+    }
 
     const DOM0: Subject = Subject {
         id: DomId(0),
@@ -181,5 +221,49 @@ mod tests {
         assert!(may_hardware(&DOM0) && may_hardware(&DRIVER) && !may_hardware(&GUEST));
         assert!(may_use_console(&DOM0) && !may_use_console(&GUEST));
         assert!(may_bind_global_virq(&DOM0) && !may_bind_global_virq(&GUEST));
+    }
+
+    #[test]
+    fn a_driver_domain_may_what_it_was_given_and_no_more() {
+        rights::reserve_device_frames(std::vec![0xfee00..0xfef00], 1 << 24);
+        let (dom0, driver) = (domain(0, Roles::DOM0), domain(4, Roles::empty()));
+        let bar = 0xfe000..=0xfe00f;
+        assert!(may_use_iomem(&dom0, &bar) && !may_use_iomem(&driver, &bar));
+        assert!(may_use_line(&dom0, 16) && !may_use_line(&driver, 16));
+        assert!(may_use_ports(&dom0, 0x300..=0x30f) && !may_use_ports(&driver, 0x300..=0x300));
+        assert!(!driver.rights().cache_control && driver.subject().roles.is_empty());
+
+        driver.devices.give_frames(&bar).unwrap();
+        driver.devices.give_line(16).unwrap();
+        driver.io.ports.insert(0x300..=0x30f).unwrap();
+        let last = Mfn::new(0xfe00f);
+        assert_eq!(may_map_iomem(&driver, last), Some(IoAccess::ReadWrite));
+        assert_eq!(may_map_iomem(&driver, last.offset(1)), None);
+        assert!(may_use_line(&driver, 16) && !may_use_line(&driver, 17));
+        assert!(may_use_ports(&driver, 0x300..=0x30f) && !may_use_ports(&driver, 0x2ff..=0x300));
+        assert!(driver.rights().cache_control && may_write_back_caches(&driver.subject()));
+        // It serves with that, and controls nobody.
+        assert!(!may_have_business(&driver.subject()) && may_have_business(&dom0.subject()));
+        assert_eq!(driver.subject().roles, Roles::DRIVER);
+        assert!(!may_control(&driver.subject(), DomId(5)) && !may_hardware(&driver.subject()));
+    }
+
+    #[test]
+    fn interrupt_controllers_are_not_to_be_had() {
+        rights::reserve_device_frames(std::vec![0xfee00..0xfef00], 1 << 24);
+        let (dom0, driver) = (domain(0, Roles::DOM0), domain(4, Roles::empty()));
+        for frames in [
+            0xfee00..=0xfee00,
+            0xfed00..=0xfef00,
+            0..=1 << 24,
+            0..=u64::MAX,
+        ] {
+            assert!(!may_use_iomem(&dom0, &frames), "{frames:x?}");
+        }
+        // Whatever tools came to give.
+        driver.devices.give_frames(&(0..=1 << 30)).unwrap();
+        assert_eq!(may_map_iomem(&driver, Mfn::new(0xfee00)), None);
+        assert_eq!(may_map_iomem(&driver, Mfn::new(1 << 24)), None);
+        assert!(!may_use_ports(&dom0, 0x20..=0x20) && !may_use_ports(&dom0, 0x60..=0x61));
     }
 }

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod context;
 pub mod cpuid;
 pub mod create;
+pub mod devices;
 pub mod grants;
 pub mod life;
 pub mod notify;
@@ -19,6 +20,7 @@ pub mod shutdown;
 pub mod teardown;
 pub mod usage;
 pub mod vcpu;
+pub mod virqs;
 pub mod wallclock;
 pub mod watchdog;
 
@@ -70,6 +72,8 @@ pub struct Domain {
     pub assist: AtomicU64,
     /// I/O ports.
     pub io: DomainIo,
+    /// Device memory and interrupts that tools gave it.
+    pub devices: devices::Devices,
     /// Which physical interrupts it has to end.
     pub pirq_eoi: PirqEoiMap,
     /// Its UUID, low half first.
@@ -91,6 +95,8 @@ pub struct Domain {
     /// Why it will have shut down, whatever the reason then given; `u32::MAX`: not
     /// decided.
     shutdown_code: AtomicU32,
+    /// Its port that is told when it has suspended itself; 0: none.
+    pub suspend_port: AtomicU32,
     /// Watchdogs.
     pub watchdogs: watchdog::Watchdogs,
 }
@@ -134,6 +140,7 @@ impl Domain {
             shared: parts.shared,
             assist: AtomicU64::new(0),
             io: DomainIo::new(privileged),
+            devices: devices::Devices::new(),
             pirq_eoi: PirqEoiMap::new(),
             handle: [const { AtomicU64::new(0) }; 2],
             events: parts.events,
@@ -144,6 +151,7 @@ impl Domain {
             denied: usage::Denied::new(),
             shutdown: AtomicU32::new(u32::MAX),
             shutdown_code: AtomicU32::new(u32::MAX),
+            suspend_port: AtomicU32::new(0),
             watchdogs: watchdog::Watchdogs::new(parts.id),
         }
     }

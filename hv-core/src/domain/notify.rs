@@ -1,10 +1,10 @@
 //! Telling vCPUs: from an event delivery to a wake-up or an interrupt of the CPU
 //! that runs the vCPU.
 
-use super::{Domain, Vcpu};
+use super::{Domain, Vcpu, registry};
 use crate::addr::VcpuId;
 use crate::arch::machine;
-use crate::event::{Delivery, HasPorts, PortTable, Receiver, Virq};
+use crate::event::{Delivery, HasPorts, PortTable, Receiver, Sent, Virq};
 use crate::mm::shared_page::{InfoWindow, SharedPage};
 use crate::sched::{Credit, System};
 use core::sync::atomic::Ordering;
@@ -39,6 +39,20 @@ impl Domain {
         }
         if delivery.raised.is_some() && self.pollers.load(Ordering::SeqCst) != 0 {
             self.wake_pollers();
+        }
+    }
+
+    /// Sends an event by one of its ports, on its behalf. One that leads nowhere tells nobody.
+    pub fn send_event(&self, port: u32) {
+        match self.events.send(port, self) {
+            Ok(Sent::Local(delivery)) => self.notify(delivery),
+            Ok(Sent::Remote { domain, port: far }) => {
+                if let Some(peer) = registry::get(domain) {
+                    let delivery = peer.events.receive(far, self.id, port, &*peer);
+                    peer.notify(delivery);
+                }
+            }
+            Ok(Sent::Dropped) | Err(_) => {}
         }
     }
 

@@ -1,13 +1,14 @@
-//! What a domain may map: its own frames, and device memory if it owns the hardware.
+//! What a domain may map: its own frames, and device memory if it owns the hardware or was given it.
 
 use super::Domain;
+use super::devices::Devices;
 use crate::addr::Mfn;
 use crate::irq;
 use crate::pv_mm::absent::Absent;
-use crate::pv_mm::{IoAccess, IoMem, NoIoMem, Rights};
+use crate::pv_mm::{IoAccess, IoMem, Rights};
 use crate::sync::Once;
 use alloc::vec::Vec;
-use core::ops::Range;
+use core::ops::{Range, RangeInclusive};
 
 /// Device frames that no domain may have: interrupt controllers, their messages.
 static RESERVED: Once<Vec<Range<u64>>> = Once::new();
@@ -51,19 +52,36 @@ impl IoMem for AllDevices {
     }
 }
 
+/// Another domain's: what it was given, of what the hardware domain may map.
+impl IoMem for Devices {
+    fn may_map(&self, mfn: Mfn) -> Option<IoAccess> {
+        self.has_frame(mfn)
+            .then(|| AllDevices.may_map(mfn))
+            .flatten()
+    }
+}
+
+/// Whether all these frames are ones that some domain may have: the hardware domain has them, and
+/// tools may give them to others.
+pub(crate) fn may_be_given(frames: &RangeInclusive<u64>) -> bool {
+    let inside = LIMIT.get().is_some_and(|limit| frames.end() < limit);
+    let apart = |range: &Range<u64>| range.end <= *frames.start() || *frames.end() < range.start;
+    inside && RESERVED.get().is_some_and(|r| r.iter().all(apart))
+}
+
 impl Domain {
     /// On whose behalf the domain's own page-table updates happen.
     #[inline]
     #[must_use]
-    pub fn rights(&self) -> Rights<'static> {
+    pub fn rights(&self) -> Rights<'_> {
         Rights {
             tables: self.id,
             frames: self.id,
-            cache_control: self.privileged,
+            cache_control: self.privileged || self.devices.has_any(),
             io: if self.privileged {
                 &AllDevices
             } else {
-                &NoIoMem
+                &self.devices
             },
             absent: match ABSENT.get() {
                 Some(absent) if !self.privileged => *absent,

@@ -12,7 +12,7 @@ bitflags! {
         const CONTROL = 1 << 1;
         /// Serves xenstore: is told of domains that come and go.
         const XENSTORE = 1 << 2;
-        /// Serves devices to other domains.
+        /// Has devices that tools gave it, and may serve others with them.
         const DRIVER = 1 << 3;
     }
 }

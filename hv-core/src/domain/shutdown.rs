@@ -1,13 +1,14 @@
 //! The end of a domain: dom0's is the machine's.
 
 use super::notify::SCHEDULER;
-use super::{Domain, registry};
-use crate::addr::{DomId, VcpuId};
+use super::{Domain, virqs};
 use crate::arch::machine;
 use crate::event::Virq;
 use crate::power::{self, End};
 use core::sync::atomic::Ordering;
-use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_WATCHDOG};
+use xen_abi::sched::{
+    SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND, SHUTDOWN_WATCHDOG,
+};
 
 /// No reason yet.
 pub const NOT_SHUT_DOWN: u32 = u32::MAX;
@@ -40,14 +41,25 @@ pub fn domain(domain: &Domain, reason: u32) {
         }
     }
     domain.watchdogs.stop();
-    if !domain.privileged {
+    let told = reason == SHUTDOWN_SUSPEND && tell_subscriber(domain);
+    if !domain.privileged && !told {
         tell_toolstack();
     }
 }
 
+/// Sends an event by the port that tools chose for the domain's suspension. `false`: they chose
+/// none.
+fn tell_subscriber(domain: &Domain) -> bool {
+    let port = domain.suspend_port.load(Ordering::Relaxed);
+    if port == 0 {
+        return false;
+    }
+    // A port that leads nowhere tells nobody: as in Xen.
+    domain.send_event(port);
+    true
+}
+
 /// Tells whoever serves xenstore that something became of some domain; it looks what.
 pub fn tell_toolstack() {
-    if let Some(dom0) = registry::get(DomId::DOM0) {
-        dom0.raise_virq(VcpuId(0), Virq::DOM_EXC);
-    }
+    virqs::raise(Virq::DOM_EXC);
 }

@@ -81,6 +81,8 @@ impl Domain {
                 Reset::More => Part::Ports,
                 Reset::Done => {
                     self.end_fifo();
+                    self.release_virqs();
+                    self.release_devices();
                     Part::Mappings(Handle(0))
                 }
             },

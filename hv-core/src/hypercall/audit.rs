@@ -1,6 +1,7 @@
 //! Tells the record of privileged operations ([`crate::access::audit`]) what a hypercall did.
 
 use super::{Call, Error, HypercallResult, Reply};
+use crate::access;
 use crate::access::audit::{AUDIT, Operation};
 use crate::addr::DomId;
 use crate::time;
@@ -33,7 +34,7 @@ pub(super) fn command(call: &Call<'_>, command: &Command, result: &HypercallResu
         command: command.command,
         result: errno,
     };
-    let stranger = call.domain.subject().roles.is_empty();
+    let stranger = !access::may_have_business(&call.domain.subject());
     if stranger && errno != 0 || *result == Err(Error::NotPermitted) {
         AUDIT.record_denied(&call.domain.denied, &operation, time::now().0);
     } else if !command.question {

@@ -146,6 +146,12 @@ impl From<crate::mm::AllocError> for Error {
     }
 }
 
+impl From<crate::mm::ranges::Full> for Error {
+    fn from(_: crate::mm::ranges::Full) -> Self {
+        Self::NoMemory
+    }
+}
+
 impl From<crate::pv_emul::debug::DebugError> for Error {
     fn from(error: crate::pv_emul::debug::DebugError) -> Self {
         use crate::pv_emul::debug::DebugError as E;

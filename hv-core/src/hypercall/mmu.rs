@@ -138,23 +138,33 @@ pub(super) fn frame_owner(call: &Call<'_>, id: u16) -> Result<DomId, Error> {
     }
 }
 
-/// The rights that a `foreigndom` argument stands for: frames in the low half, owner of
-/// the tables plus one in the high half. And whether the tables are another domain's.
+/// The owner of the tables that a `foreigndom` argument names: its number plus one in the high
+/// half. `None`: the caller.
+///
+/// # Errors
+/// As [`domain_of`].
+pub(super) fn table_owner(call: &Call<'_>, foreigndom: u32) -> Result<Option<Arc<Domain>>, Error> {
+    match ((foreigndom >> 16) as u16).checked_sub(1) {
+        Some(id) => domain_of(call, id).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The rights that a `foreigndom` argument stands for: frames in the low half, in tables of
+/// `tables` or the caller.
 ///
 /// # Errors
 /// As [`frame_owner`].
-pub(super) fn rights(call: &Call<'_>, foreigndom: u32) -> Result<(Rights<'static>, bool), Error> {
+pub(super) fn rights<'r>(
+    call: &Call<'r>,
+    tables: Option<&'r Domain>,
+    foreigndom: u32,
+) -> Result<Rights<'r>, Error> {
     let own = call.domain.rights();
     if foreigndom == u32::from(DomId::SELF.0) {
-        return Ok((own, false));
+        return Ok(own);
     }
-    let mut rights = own;
-    let mut foreign_tables = false;
-    if let Some(id) = ((foreigndom >> 16) as u16).checked_sub(1) {
-        let tables = domain_of(call, id)?;
-        foreign_tables = tables.id != call.domain.id;
-        rights = tables.rights();
-    }
+    let mut rights = tables.map_or(own, Domain::rights);
     rights.frames = match foreigndom as u16 {
         id if DomId(id) == DomId::SELF => call.domain.id,
         id => frame_owner(call, id)?,
@@ -162,7 +172,7 @@ pub(super) fn rights(call: &Call<'_>, foreigndom: u32) -> Result<(Rights<'static
     if rights.frames == DomId::IO {
         rights.io = own.io;
     }
-    Ok((rights, foreign_tables))
+    Ok(rights)
 }
 
 /// Counts `count` frames of `owner` that went into page tables on behalf of the caller.

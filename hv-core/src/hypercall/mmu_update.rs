@@ -59,7 +59,9 @@ fn single(call: &Call<'_>, at: u64) -> Option<HypercallResult> {
 fn list(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     let resumed = args[1] as u32 & abi::MMU_UPDATE_PREEMPTED != 0;
     let count = args[1] as u32 & !abi::MMU_UPDATE_PREEMPTED;
-    let (rights, foreign_tables) = mmu::rights(call, args[3] as u32)?;
+    let tables = mmu::table_owner(call, args[3] as u32)?;
+    let rights = mmu::rights(call, tables.as_deref(), args[3] as u32)?;
+    let foreign_tables = rights.tables != call.domain.id;
     let mm = host::get();
     let space = call.guest();
     let before = mmu::read_done(&space, GuestVa(args[2]), resumed)?;

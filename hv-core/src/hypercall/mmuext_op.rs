@@ -159,16 +159,13 @@ fn runner<'a>(
     }
 }
 
-/// The caller's rights in tables of `owner`.
-fn rights_in(call: &Call<'_>, owner: DomId) -> Rights<'static> {
-    if owner == call.domain.id {
-        return call.domain.rights();
-    }
-    crate::domain::registry::get(owner).map_or(Rights::plain(owner), |d| d.rights())
-}
-
 fn pin_table(call: &mut Call<'_>, owner: DomId, mfn: Mfn, level: u8) -> Result<(), Halt> {
-    let rights = rights_in(call, owner);
+    let other = (owner != call.domain.id).then(|| crate::domain::registry::get(owner));
+    let rights = match &other {
+        None => call.domain.rights(),
+        Some(Some(other)) => other.rights(),
+        Some(None) => Rights::plain(owner),
+    };
     let mm = host::get();
     runner(call).run(|preempt| pin::pin(mm, &rights, mfn, level, preempt))?;
     let account = mm.accounts.get(owner);

@@ -23,8 +23,8 @@ const ALL_PORTS: u32 = 65536;
 /// # Errors
 /// `EFAULT`: structure not accessible. `EINVAL`: numbers out of range. `EPERM`: not
 /// the caller's to do. `EEXIST`, `EBUSY`, `ENODEV`, `ENOSPC`: see [`irq::Error`].
-/// `EOPNOTSUPP`: interrupts for another domain, or a number of messages that is not a
-/// power of two. `ENOSYS`: no such command.
+/// `EOPNOTSUPP`: a number of messages that is not a power of two. `ESRCH`: no such domain.
+/// `ENOMEM`: it has too many interrupts. `ENOSYS`: no such command.
 ///
 /// Source: Xen `include/public/physdev.h`.
 pub fn physdev_op(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {

@@ -2,17 +2,21 @@
 
 use core::ops::Range;
 
-/// Most ranges in a set.
+/// Most ranges in a set, unless its type says otherwise.
 pub const MAX_RANGES: usize = 512;
 
-/// A set of addresses.
+/// A set of addresses, of at most so many ranges.
 #[derive(Clone, Debug, Default)]
-pub struct RangeSet {
+pub struct RangeSet<const MOST: usize = MAX_RANGES> {
     /// Sorted, disjoint, not adjacent, none empty.
-    ranges: heapless::Vec<Range<u64>, MAX_RANGES>,
+    ranges: heapless::Vec<Range<u64>, MOST>,
 }
 
-impl RangeSet {
+/// The set would consist of more ranges than it may; it has not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl<const MOST: usize> RangeSet<MOST> {
     /// The empty set.
     #[must_use]
     pub const fn new() -> Self {
@@ -61,6 +65,38 @@ impl RangeSet {
                 return self.remove(r.end..gone.end);
             }
         }
+    }
+
+    /// Adds `new`, or nothing.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn try_insert(&mut self, new: Range<u64>) -> Result<(), Full> {
+        let touches = |r: &Range<u64>| r.start <= new.end && new.start <= r.end;
+        if self.ranges.is_full() && !new.is_empty() && !self.ranges.iter().any(touches) {
+            return Err(Full);
+        }
+        self.insert(new);
+        Ok(())
+    }
+
+    /// Takes `gone` out, or nothing.
+    ///
+    /// # Errors
+    /// [`Full`]: what is left of a range around it are two.
+    pub fn try_remove(&mut self, gone: Range<u64>) -> Result<(), Full> {
+        let splits = |r: &Range<u64>| r.start < gone.start && gone.end < r.end;
+        if self.ranges.is_full() && !gone.is_empty() && self.ranges.iter().any(splits) {
+            return Err(Full);
+        }
+        self.remove(gone);
+        Ok(())
+    }
+
+    /// Whether nothing is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
     }
 
     /// The ranges, lowest first.
@@ -118,7 +154,7 @@ mod tests {
         })]
         #[test]
         fn agrees_with_a_bitmap(ops in proptest::collection::vec((any::<bool>(), 0u64..64, 0u64..64), 0..40)) {
-            let mut set = RangeSet::new();
+            let mut set = <RangeSet>::new();
             let mut bits = 0u64;
             for (add, a, b) in ops {
                 let range = a.min(b)..a.max(b);
@@ -141,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_full_set_keeps_the_larger_ranges() {
-        let mut set = RangeSet::new();
+        let mut set = <RangeSet>::new();
         for i in 0..MAX_RANGES as u64 {
             set.insert(i * 10..i * 10 + 2);
         }
@@ -150,5 +186,32 @@ mod tests {
         assert_eq!(set.iter().count(), MAX_RANGES);
         set.insert(2_000_000..2_000_001);
         assert!(!set.contains(&(2_000_000..2_000_001)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 8 } else { 256 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+        #[test]
+        fn a_small_set_changes_as_asked_or_not_at_all(ops in proptest::collection::vec((any::<bool>(), 0u64..64, 0u64..64), 0..40)) {
+            let mut set = RangeSet::<3>::new();
+            let mut bits = 0u64;
+            for (add, a, b) in ops {
+                let range = a.min(b)..a.max(b);
+                let mask = range.clone().fold(0, |m, i| m | 1u64 << i);
+                let wanted = if add { bits | mask } else { bits & !mask };
+                let done = if add { set.try_insert(range) } else { set.try_remove(range) };
+                // Runs of ones in it.
+                let runs = (wanted & !(wanted << 1)).count_ones();
+                prop_assert_eq!(done.is_ok(), runs <= 3);
+                if done.is_ok() {
+                    bits = wanted;
+                }
+                let got = set.iter().flatten().fold(0, |m, i| m | 1u64 << i);
+                prop_assert_eq!(got, bits);
+            }
+        }
     }
 }

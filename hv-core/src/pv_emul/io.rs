@@ -21,6 +21,8 @@ use super::insn::Width;
 use super::seam::{ConfigAddr, HostPorts, PciConfig};
 use crate::sync::{Level, Lock, Once};
 use alloc::boxed::Box;
+use alloc::collections::TryReserveError;
+use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -56,6 +58,9 @@ fn by_word(ports: RangeInclusive<u16>) -> impl Iterator<Item = (usize, u64)> {
     })
 }
 
+/// Words of a set, a bit for each port.
+const WORDS: usize = 1024;
+
 /// A set of I/O ports. Empty sets take no memory.
 #[derive(Debug, Default)]
 pub struct PortSet(Once<Box<[AtomicU64]>>);
@@ -68,15 +73,22 @@ impl PortSet {
     }
 
     /// Adds ports.
-    pub fn insert(&self, ports: RangeInclusive<u16>) {
-        let words = self
-            .0
-            .call_once(|| (0..1024).map(|_| AtomicU64::new(0)).collect());
+    ///
+    /// # Errors
+    /// There is no memory for the set; it has not changed.
+    pub fn insert(&self, ports: RangeInclusive<u16>) -> Result<(), TryReserveError> {
+        let words = self.0.try_call_once(|| {
+            let mut words = Vec::new();
+            words.try_reserve_exact(WORDS)?;
+            words.resize_with(WORDS, || AtomicU64::new(0));
+            Ok::<_, TryReserveError>(words.into_boxed_slice())
+        })?;
         for (word, mask) in by_word(ports) {
             if let Some(word) = words.get(word) {
                 word.fetch_or(mask, Relaxed);
             }
         }
+        Ok(())
     }
 
     /// Takes ports away.
@@ -87,6 +99,17 @@ impl PortSet {
                 word.fetch_and(!mask, Relaxed);
             }
         }
+    }
+
+    /// Whether all these ports are in the set.
+    #[must_use]
+    pub fn contains_all(&self, ports: RangeInclusive<u16>) -> bool {
+        self.0.get().is_some_and(|words| {
+            by_word(ports).all(|(word, mask)| {
+                let word = words.get(word);
+                word.is_some_and(|word| word.load(Relaxed) & mask == mask)
+            })
+        })
     }
 
     /// Whether all of `count` ports from `first` on are in the set.
@@ -124,11 +147,16 @@ pub struct DomainIo {
 
 impl DomainIo {
     /// The ports of a domain: none, or for the hardware domain all but the reserved.
+    ///
+    /// # Panics
+    /// If there is no memory for the hardware domain's, at boot.
     #[must_use]
     pub fn new(hardware: bool) -> Self {
         let ports = PortSet::new();
         if hardware {
-            ports.insert(0..=u16::MAX);
+            ports
+                .insert(0..=u16::MAX)
+                .expect("memory for the hardware domain's ports");
             for range in RESERVED {
                 ports.remove(range);
             }
@@ -237,7 +265,6 @@ const fn is_pci_address(port: u16, width: Width) -> bool {
 mod tests {
     use super::*;
     use core::cell::RefCell;
-    use std::vec::Vec;
 
     #[derive(Debug, PartialEq, Eq)]
     enum Seen {
@@ -352,10 +379,11 @@ mod tests {
     fn port_sets() {
         let set = PortSet::new();
         assert!(!set.contains(0, 1));
-        set.insert(0x3f8..=0x3ff);
+        set.insert(0x3f8..=0x3ff).unwrap();
+        assert!(set.contains_all(0x3f8..=0x3ff) && !set.contains_all(0x3f7..=0x3f8));
         assert!(set.contains(0x3f8, 4) && set.contains(0x3fc, 4));
         assert!(!set.contains(0x3fd, 4) && !set.contains(0x3f7, 1));
-        set.insert(u16::MAX..=u16::MAX);
+        set.insert(u16::MAX..=u16::MAX).unwrap();
         assert!(set.contains(u16::MAX, 1) && !set.contains(u16::MAX, 2));
         set.remove(0x3f9..=0x3f9);
         assert!(!set.contains(0x3f8, 2));

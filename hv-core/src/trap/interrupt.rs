@@ -1,19 +1,17 @@
 //! Interrupts of this CPU. They come while a guest runs, while the CPU idles, or at a
 //! preemption point: never with a lock held.
 
-use crate::addr::{DomId, VcpuId};
+use crate::addr::DomId;
 use crate::arch::{machine, vectors};
 use crate::console;
-use crate::domain::registry;
+use crate::domain::{registry, virqs};
 use crate::event::Virq;
 use crate::irq;
 
 /// The serial line received something: dom0 reads it.
 fn console_input() {
-    if console::receive()
-        && let Some(dom0) = registry::get(DomId::DOM0)
-    {
-        dom0.raise_virq(VcpuId(0), Virq::CONSOLE);
+    if console::receive() {
+        virqs::raise(Virq::CONSOLE);
     }
 }
 

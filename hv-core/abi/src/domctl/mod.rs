@@ -213,6 +213,15 @@ pub struct XenDomctlSetdomainhandle {
 }
 layout! { XenDomctlSetdomainhandle: 16 { handle: 0 } }
 
+/// `struct xen_domctl_subscribe`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct XenDomctlSubscribe {
+    /// The domain's port.
+    pub port: u32,
+}
+layout! { XenDomctlSubscribe: 4 { port: 0 } }
+
 /// `struct xen_domctl_irq_permission`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]

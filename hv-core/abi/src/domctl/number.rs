@@ -54,10 +54,18 @@ pub const XEN_DOMCTL_SUBSCRIBE: u32 = 29;
 pub const XEN_DOMCTL_SET_ADDRESS_SIZE: u32 = 35;
 /// Word size of the guest, in bits.
 pub const XEN_DOMCTL_GET_ADDRESS_SIZE: u32 = 36;
+/// Puts a device behind the domain's IOMMU tables.
+pub const XEN_DOMCTL_ASSIGN_DEVICE: u32 = 37;
 /// More of a vCPU's state.
 pub const XEN_DOMCTL_SET_EXT_VCPUCONTEXT: u32 = 42;
 /// More of a vCPU's state.
 pub const XEN_DOMCTL_GET_EXT_VCPUCONTEXT: u32 = 43;
+/// Whether a device could be assigned.
+pub const XEN_DOMCTL_TEST_ASSIGN_DEVICE: u32 = 45;
+/// Takes a device back.
+pub const XEN_DOMCTL_DEASSIGN_DEVICE: u32 = 47;
+/// Devices that can be assigned together only.
+pub const XEN_DOMCTL_GET_DEVICE_GROUP: u32 = 50;
 /// How the time stamp counter behaves.
 pub const XEN_DOMCTL_SETTSCINFO: u32 = 60;
 /// How the time stamp counter behaves.

@@ -5,7 +5,8 @@ use crate::access::Roles;
 use crate::addr::{DomId, Mfn};
 use crate::domain::create::{self, CreateError, MAX_VCPUS, Wanted};
 use crate::domain::teardown::Progress;
-use crate::domain::{Domain, registry};
+use crate::domain::{Domain, registry, virqs};
+use crate::event::Virq;
 use crate::grant::{DEFAULT_MAX_FRAMES, DEFAULT_MAX_MAPTRACK_FRAMES};
 use crate::hypercall::{Call, Error, mmu};
 use crate::irq;
@@ -184,6 +185,25 @@ pub(super) fn set_time_offset(domain: &Domain, request: &Request) -> Result<Afte
     let offset = wanted.time_offset_seconds;
     domain.life.time_offset.store(offset, Ordering::Relaxed);
     crate::domain::wallclock::publish(domain);
+    Ok(After::Done)
+}
+
+/// `subscribe`: the port of the domain's that is told when it has suspended itself; 0: none. Then
+/// nobody else is told.
+pub(super) fn subscribe(domain: &Domain, request: &Request) -> Result<After, Error> {
+    let wanted: abi::XenDomctlSubscribe = request.body();
+    domain.suspend_port.store(wanted.port, Ordering::Relaxed);
+    Ok(After::Done)
+}
+
+/// `set_virq_handler`: gives a global virtual interrupt to the domain.
+///
+/// `EINVAL`: no such interrupt, or one that each vCPU has; the domain dies.
+pub(super) fn set_virq_handler(domain: &Domain, request: &Request) -> Result<After, Error> {
+    let wanted: abi::XenDomctlSetVirqHandler = request.body();
+    let virq = Virq::from_guest(wanted.virq).filter(|virq| virq.is_global());
+    let virq = virq.ok_or(Error::Invalid)?;
+    virqs::give(domain, virq).map_err(|_| Error::Invalid)?;
     Ok(After::Done)
 }
 

@@ -161,9 +161,17 @@ fn dispatch(
         abi::XEN_DOMCTL_GET_CPU_POLICY => policy::get_cpu_policy(call, domain, request),
         abi::XEN_DOMCTL_GETPAGEFRAMEINFO3 => memory::frame_types(call, domain, request),
         abi::XEN_DOMCTL_SHADOW_OP => memory::shadow(request),
-        abi::XEN_DOMCTL_IRQ_PERMISSION
-        | abi::XEN_DOMCTL_IOMEM_PERMISSION
-        | abi::XEN_DOMCTL_IOPORT_PERMISSION => devices::permission(request),
+        abi::XEN_DOMCTL_IRQ_PERMISSION => devices::irq(call, domain, request),
+        abi::XEN_DOMCTL_IOMEM_PERMISSION => devices::iomem(call, domain, request),
+        abi::XEN_DOMCTL_IOPORT_PERMISSION => devices::ioport(call, domain, request),
+        abi::XEN_DOMCTL_ASSIGN_DEVICE
+        | abi::XEN_DOMCTL_TEST_ASSIGN_DEVICE
+        | abi::XEN_DOMCTL_DEASSIGN_DEVICE
+        | abi::XEN_DOMCTL_GET_DEVICE_GROUP => devices::assign(),
+        abi::XEN_DOMCTL_SUBSCRIBE => life::subscribe(domain, request),
+        abi::XEN_DOMCTL_SET_VIRQ_HANDLER => life::set_virq_handler(domain, request),
+        // A PV domain cannot be reset. Source: Xen 4.17, `arch_domain_soft_reset`.
+        abi::XEN_DOMCTL_SOFT_RESET => Err(Error::Invalid),
         _ => Err(Error::NotImplemented),
     }
 }

@@ -1,12 +1,14 @@
-//! Physical interrupts of the hardware domain.
+//! Physical interrupts of the hardware domain, and those it passes on to others.
 
+use crate::access;
 use crate::addr::{CpuId, DomId, GuestVa, Mfn};
 use crate::arch::msi::PciAddress;
-use crate::domain::Domain;
+use crate::domain::{Domain, devices, registry};
 use crate::hypercall::{Call, Error};
 use crate::irq;
 use crate::mm::host;
 use crate::mm::shared_page::SharedPage;
+use alloc::sync::Arc;
 use xen_abi::physdev as abi;
 
 /// What a new PIRQ is made of.
@@ -23,37 +25,73 @@ enum Wanted {
 /// `map_pirq`: numbers a pin or messages, and programs messages.
 pub(super) fn map(call: &Call<'_>, at: GuestVa) -> Result<(), Error> {
     let mut arg: abi::PhysdevMapPirq = call.guest().read(at)?;
-    own_only(call, arg.domid)?;
+    let other = other(call, arg.domid)?;
     // Interrupts start on the boot CPU; binding an event channel moves them.
     let cpu = CpuId(0);
     let wanted = wanted(&arg, irq::gsi_count())?;
     if !matches!(wanted, Wanted::Gsi(_)) && !irq::messages_allowed() {
         return Err(Error::NotPermitted);
     }
-    let number = match wanted {
-        Wanted::Gsi(gsi) => gsi,
-        Wanted::Msi { device, count } => irq::alloc_msi(device, count, cpu)?,
-        Wanted::Msix { device, entry } => irq::alloc_msix(device, entry, cpu)?,
+    let (number, count) = match wanted {
+        Wanted::Gsi(gsi) => (gsi, 1),
+        Wanted::Msi { device, count } => (irq::alloc_msi(device, count, cpu)?, count),
+        Wanted::Msix { device, entry } => (irq::alloc_msix(device, entry, cpu)?, 1),
     };
+    if let Some(other) = &other {
+        give(call, other, wanted, number, count)?;
+    }
     arg.pirq = number.cast_signed();
-    call.domain.mark_eoi(number);
+    other.as_ref().unwrap_or(call.domain).mark_eoi(number);
     call.guest().write(at, &arg)?;
     Ok(())
+}
+
+/// Lets another domain bind what was numbered for it.
+fn give(
+    call: &Call<'_>,
+    other: &Domain,
+    wanted: Wanted,
+    number: u32,
+    count: u32,
+) -> Result<(), Error> {
+    if let Wanted::Gsi(gsi) = wanted {
+        if gsi == 0 || !access::may_use_line(call.domain, gsi) {
+            return Err(Error::NotPermitted);
+        }
+        return Ok(other.devices.give_line(gsi)?);
+    }
+    let given = other.devices.give_messages(number, count);
+    if given.is_ok() && !other.life.is_dying() {
+        return Ok(());
+    }
+    for number in number..number + count {
+        // Who takes the domain apart may have freed them.
+        if given.is_err() || other.devices.forget(number) {
+            devices::free_message(number)?;
+        }
+    }
+    given.map_err(Error::from).and(Err(Error::Invalid))
 }
 
 /// `unmap_pirq`: silences it, and gives messages back.
 pub(super) fn unmap(call: &Call<'_>, at: GuestVa) -> Result<(), Error> {
     let arg: abi::PhysdevUnmapPirq = call.guest().read(at)?;
-    own_only(call, arg.domid)?;
+    let other = other(call, arg.domid)?;
     let number = u32::try_from(arg.pirq).map_err(|_| Error::Invalid)?;
     let info = irq::info(number).ok_or(Error::Invalid)?;
+    if other.as_ref().is_some_and(|d| !d.devices.has_line(number)) {
+        return Err(Error::Invalid);
+    }
+    let subject = other.as_ref().unwrap_or(call.domain);
     match info.bound {
-        Some(to) if to.domain != call.domain.id => return Err(Error::NotPermitted),
+        Some(to) if to.domain != subject.id => return Err(Error::NotPermitted),
         Some(_) => irq::unbind(number),
         None => {}
     }
     if number >= irq::gsi_count() {
-        irq::free(number)?;
+        devices::free_message(number)?;
+    } else if let Some(other) = &other {
+        other.devices.take_line(number)?;
     }
     Ok(())
 }
@@ -117,15 +155,20 @@ impl Domain {
     }
 }
 
-/// Interrupts are mapped for their owner only; there is no passing on of devices.
-fn own_only(call: &Call<'_>, id: u16) -> Result<(), Error> {
+/// Another domain that an interrupt is to be for; none: the caller.
+///
+/// # Errors
+/// `ESRCH`: no such domain. `EPERM`: the caller does not control it.
+fn other(call: &Call<'_>, id: u16) -> Result<Option<Arc<Domain>>, Error> {
     let id = DomId(id);
     if id == DomId::SELF || id == call.domain.id {
-        Ok(())
-    } else if crate::domain::registry::get(id).is_some() {
-        Err(Error::NotSupported)
+        return Ok(None);
+    }
+    let other = registry::get(id).ok_or(Error::NoDomain)?;
+    if access::may_control(&call.domain.subject(), id) {
+        Ok(Some(other))
     } else {
-        Err(Error::NoDomain)
+        Err(Error::NotPermitted)
     }
 }
 

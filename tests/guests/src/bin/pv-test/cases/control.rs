@@ -27,7 +27,7 @@ fn sysctl<T: IntoBytes + FromBytes + Immutable + KnownLayout>(cmd: u32, body: &m
 }
 
 /// Makes a `domctl` about `domain`, whose number may change too.
-fn domctl<T: IntoBytes + FromBytes + Immutable + KnownLayout>(
+pub(super) fn domctl<T: IntoBytes + FromBytes + Immutable + KnownLayout>(
     cmd: u32,
     domain: &mut u16,
     body: &mut T,

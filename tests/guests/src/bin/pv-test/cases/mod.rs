@@ -3,6 +3,7 @@
 mod boot;
 mod calls;
 mod control;
+mod devices;
 mod event;
 mod fifo;
 mod grant;
@@ -161,6 +162,10 @@ pub const ALL: &[Case] = &[
     case("control-domains", control::domains),
     case("control-affinity", control::affinity),
     case("control-processor", control::processor),
+    case("control-device-memory", devices::memory),
+    case("control-device-ports", devices::ports),
+    case("control-device-interrupts", devices::interrupts),
+    case("control-events", devices::events),
     case("control-oxen", control::oxen),
     case("vcpu-operations", vcpu::operations),
     case("vcpu-initialise-running", vcpu::initialise_running),

@@ -1,0 +1,123 @@
+//! Devices and host-wide interrupts that the toolstack gives a domain, which never runs.
+
+use super::control::domctl;
+use crate::test::Test;
+use xen_abi::domctl::*;
+use xen_abi::errno::*;
+use xen_abi::xen::*;
+use zerocopy::FromZeros;
+
+/// A domain without vCPUs and memory.
+fn domain(t: &mut Test) -> u16 {
+    let mut id = 0;
+    let mut wanted = XenDomctlCreatedomain::new_zeroed();
+    (wanted.max_vcpus, wanted.max_evtchn_port) = (1, 1023);
+    (wanted.max_grant_frames, wanted.grant_opts) = (4, 1);
+    t.rc(domctl(XEN_DOMCTL_CREATEDOMAIN, &mut id, &mut wanted), 0);
+    id
+}
+
+fn gone(t: &mut Test, mut id: u16) {
+    t.rc(domctl(XEN_DOMCTL_DESTROYDOMAIN, &mut id, &mut 0_u64), 0);
+}
+
+pub fn memory(t: &mut Test) {
+    let mut id = domain(t);
+    let mut ask = |id: &mut u16, first_mfn, nr_mfns, allow_access| {
+        let mut op = XenDomctlIomemPermission {
+            first_mfn,
+            nr_mfns,
+            allow_access,
+            _pad: [0; 7],
+        };
+        domctl(XEN_DOMCTL_IOMEM_PERMISSION, id, &mut op)
+    };
+    // The VGA's; twice is as good as once, and what was not given can be taken.
+    for allow in [1, 1, 0, 0] {
+        t.rc(ask(&mut id, 0xa0, 32, allow), 0);
+    }
+    t.rc(ask(&mut id, 0xa0, 0, 1), -EINVAL);
+    t.rc(ask(&mut id, 0xa0, u64::MAX - 3, 1), -EINVAL);
+    // All there are, and more than there can be.
+    t.rc(ask(&mut id, 0, 0, 1), -EPERM);
+    t.rc(ask(&mut id, 1 << 40, 1, 1), -EPERM);
+    // The interrupt controllers are not dom0's to give.
+    t.rc(ask(&mut id, 0xfee00, 1, 1), -EPERM);
+    t.rc(ask(&mut id, 0xfedf0, 64, 0), -EPERM);
+    t.rc(ask(&mut 77, 0xa0, 1, 1), -ESRCH);
+    gone(t, id);
+}
+
+pub fn ports(t: &mut Test) {
+    let mut id = domain(t);
+    let mut ask = |id: &mut u16, first_port, nr_ports, allow_access| {
+        let mut op = XenDomctlIoportPermission {
+            first_port,
+            nr_ports,
+            allow_access,
+            _pad: [0; 3],
+        };
+        domctl(XEN_DOMCTL_IOPORT_PERMISSION, id, &mut op)
+    };
+    for allow in [1, 1, 0, 0] {
+        t.rc(ask(&mut id, 0x300, 16, allow), 0);
+    }
+    t.rc(ask(&mut id, 0xffff, 1, 1), 0);
+    for (first, count) in [(0x300, 0), (0xffff, 2), (0x1_0000, 1), (9, u32::MAX)] {
+        t.rc(ask(&mut id, first, count, 1), -EINVAL);
+    }
+    // Interrupt controller, timer, clock, PCI configuration.
+    for port in [0x20, 0xa1, 0x40, 0x71, 0xcfc] {
+        t.rc(ask(&mut id, port, 1, 1), -EPERM);
+    }
+    t.rc(ask(&mut id, 0, 0x1_0000, 1), -EPERM);
+    gone(t, id);
+}
+
+pub fn interrupts(t: &mut Test) {
+    let mut id = domain(t);
+    let mut ask = |pirq, allow_access| {
+        let mut op = XenDomctlIrqPermission {
+            pirq,
+            allow_access,
+            pad: [0; 3],
+        };
+        domctl(XEN_DOMCTL_IRQ_PERMISSION, &mut id, &mut op)
+    };
+    for allow in [1, 1, 0, 0] {
+        t.rc(ask(9, allow), 0);
+    }
+    t.rc(ask(0, 1), -EPERM);
+    t.rc(ask(1 << 20, 1), -EINVAL);
+    // There is no IOMMU to put a device behind.
+    let commands = [
+        XEN_DOMCTL_ASSIGN_DEVICE,
+        XEN_DOMCTL_TEST_ASSIGN_DEVICE,
+        XEN_DOMCTL_DEASSIGN_DEVICE,
+    ];
+    for command in commands {
+        t.rc(domctl(command, &mut id, &mut [0_u64; 4]), -EOPNOTSUPP);
+    }
+    gone(t, id);
+}
+
+pub fn events(t: &mut Test) {
+    let mut id = domain(t);
+    let mut give = |id: &mut u16, virq| {
+        let mut op = XenDomctlSetVirqHandler { virq };
+        domctl(XEN_DOMCTL_SET_VIRQ_HANDLER, id, &mut op)
+    };
+    for virq in [NR_VIRQS, VIRQ_TIMER, VIRQ_DEBUG] {
+        t.rc(give(&mut id, virq), -EINVAL);
+    }
+    t.rc(give(&mut id, VIRQ_DEBUGGER), 0);
+    t.rc(give(&mut id, VIRQ_DEBUGGER), 0);
+    t.rc(give(&mut 77, VIRQ_DEBUGGER), -ESRCH);
+    let mut port = XenDomctlSubscribe { port: 3 };
+    t.rc(domctl(XEN_DOMCTL_SUBSCRIBE, &mut id, &mut port), 0);
+    // It is no HVM domain, and nobody resets itself.
+    for mut id in [id, 0] {
+        t.rc(domctl(XEN_DOMCTL_SOFT_RESET, &mut id, &mut 0_u64), -EINVAL);
+    }
+    gone(t, id);
+}
