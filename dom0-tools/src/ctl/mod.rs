@@ -5,6 +5,7 @@
 
 mod call;
 mod cpus;
+mod devices;
 mod error;
 mod info;
 mod life;

@@ -270,9 +270,24 @@ impl Machine {
             self.xen.set_credit(domain, params)?;
         }
         self.pin(domain, config)?;
+        self.give_devices(domain, config)?;
         if config.rtc_timeoffset != 0 {
             let seconds = i64::from(config.rtc_timeoffset);
             self.xen.set_time_offset(domain, seconds)?;
+        }
+        Ok(())
+    }
+
+    /// What of the host's devices the configuration names.
+    fn give_devices(&self, domain: DomId, config: &DomainConfig) -> Result<(), StepError> {
+        for ports in &config.ioports {
+            self.xen.give_ports(domain, ports.first..=ports.last)?;
+        }
+        for &irq in &config.irqs {
+            self.xen.give_irq(domain, irq)?;
+        }
+        for memory in &config.iomem {
+            self.xen.give_iomem(domain, memory.first, memory.count)?;
         }
         Ok(())
     }
@@ -482,9 +497,6 @@ fn boot(new: &NewDomain, config: &DomainConfig) -> Result<Built, StepError> {
 fn refuse_unsupported(config: &DomainConfig) -> Result<(), StepError> {
     let asked = [
         ("channel", !config.channel.is_empty()),
-        ("irqs", !config.irqs.is_empty()),
-        ("ioports", !config.ioports.is_empty()),
-        ("iomem", !config.iomem.is_empty()),
         ("bootloader", config.bootloader.is_some()),
     ];
     match asked.into_iter().find(|(_, asked)| *asked) {
