@@ -33,11 +33,12 @@ spawn() {
         local "$word"
     done
     if [ -n "$backend" ]; then
-        target="ram$disk, backend=$backend"
+        # xl takes all that follows `target=` for its value.
+        target="backend=$backend, target=ram$disk"
         bridge="backend=$backend"
     else
         truncate -s "${disk}M" "/guests/$name.img"
-        target="/guests/$name.img"
+        target="target=/guests/$name.img"
         bridge="bridge=xenbr0"
     fi
     cat >"/run/$name.cfg" <<CONFIG
@@ -47,7 +48,7 @@ ramdisk = "/guests/initrd.img"
 extra = "console=hvc0 quiet address=10.0.3.$((10 + number)) agent"
 memory = $memory
 vcpus = $vcpus
-disk = [ "format=raw, vdev=xvda, access=rw, target=$target" ]
+disk = [ "format=raw, vdev=xvda, access=rw, $target" ]
 vif = [ "$bridge, mac=00:16:3e:00:00:$(printf %02x $((10 + number)))" ]
 $more
 CONFIG

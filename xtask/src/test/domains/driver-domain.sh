@@ -2,7 +2,7 @@
 # it is destroyed while they use them, and another one powers off under them.
 
 # A configuration's disk as one of the driver domain's.
-on_driver="s|target=/guests/kv.img|target=ram2, backend=driver|"
+on_driver="s|target=/guests/kv.img|backend=driver, target=ram2|"
 
 begin_driver() {
     make driver driver 1
