@@ -42,14 +42,17 @@ lost() {
     done
 }
 
-step "once without counting, for what is made once and stays"
-begin_driver
-spawn g1 backend=driver disk=8 || failed "create"
-make kv kv 1 "" "$on_driver"
-ends kv
-ends g1
-ends driver
-before=$(kept)
+# Xen keeps a page or two of its own, so there nothing is counted.
+if [ $tool = ox ]; then
+    step "once without counting, for what is made once and stays"
+    begin_driver
+    spawn g1 backend=driver disk=8 || failed "create"
+    make kv kv 1 "" "$on_driver"
+    ends kv
+    ends g1
+    ends driver
+    before=$(kept)
+fi
 
 step "a Linux guest's disk and card"
 begin_driver
@@ -105,5 +108,4 @@ gone driver || failed "the driver domain does not end"
 lost xvdc
 ends kv
 ends g1
-# Xen keeps a page or two of its own.
 [ $tool = xl ] || same "$before" || failed "something is left"

@@ -23,7 +23,7 @@ fn gone(t: &mut Test, mut id: u16) {
 
 pub fn memory(t: &mut Test) {
     let mut id = domain(t);
-    let mut ask = |id: &mut u16, first_mfn, nr_mfns, allow_access| {
+    let ask = |id: &mut u16, first_mfn, nr_mfns, allow_access| {
         let mut op = XenDomctlIomemPermission {
             first_mfn,
             nr_mfns,
@@ -50,7 +50,7 @@ pub fn memory(t: &mut Test) {
 
 pub fn ports(t: &mut Test) {
     let mut id = domain(t);
-    let mut ask = |id: &mut u16, first_port, nr_ports, allow_access| {
+    let ask = |id: &mut u16, first_port, nr_ports, allow_access| {
         let mut op = XenDomctlIoportPermission {
             first_port,
             nr_ports,
@@ -103,7 +103,7 @@ pub fn interrupts(t: &mut Test) {
 
 pub fn events(t: &mut Test) {
     let mut id = domain(t);
-    let mut give = |id: &mut u16, virq| {
+    let give = |id: &mut u16, virq| {
         let mut op = XenDomctlSetVirqHandler { virq };
         domctl(XEN_DOMCTL_SET_VIRQ_HANDLER, id, &mut op)
     };
