@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::backend;
-use super::nodes::{Device, Node, Nodes, State, StoreFailure, backends, state};
+use super::nodes::{Device, Node, Nodes, State, StoreFailure, backends, domain_path, state};
 
 /// How long a backend in dom0's kernel may take to appear.
 pub const BACKEND_LIMIT: Duration = Duration::from_secs(40);
@@ -81,7 +81,7 @@ pub fn await_backend(
         Ok(match state(store, &backend)? {
             State::InitWait | State::Initialised | State::Connected => Some(Reached::Ready),
             State::Closing | State::Closed => Some(Reached::Refused),
-            _ if !backend::is_there(store, device.served_by)? => Some(Reached::Ended),
+            _ if !is_expected(store, device)? => Some(Reached::Ended),
             _ => None,
         })
     })?;
@@ -101,6 +101,12 @@ pub fn await_backend(
             })
         }
     }
+}
+
+/// Whether the domain that serves a device is there, and has not taken the nodes with it.
+fn is_expected(store: &impl Nodes, device: Device) -> Result<bool, StoreFailure> {
+    let there = || store.read(&format!("{}/frontend", device.backend()));
+    Ok(device.is_local() || (backend::is_there(store, device.served_by)? && there()?.is_some()))
 }
 
 /// How the wait for a backend ended.
@@ -180,6 +186,10 @@ pub fn forget(store: &impl Nodes, device: Device) -> Result<(), StoreFailure> {
     let folder = backends(device.served_by, device.domain, device.kind);
     if !device.is_local() && store.list(&folder)?.is_empty() {
         store.remove(&folder)?;
+    }
+    if !backend::is_there(store, device.served_by)? {
+        // It ended before the device's nodes were written.
+        store.remove(&domain_path(device.served_by))?;
     }
     store.remove(&device.record())
 }
@@ -271,7 +281,12 @@ mod tests {
         let error = await_backend(&store, ELSEWHERE, "").unwrap_err();
         let text = error.to_string();
         assert!(text.contains("domain 9 did not take it within"), "{text}");
+        store.remove(&ELSEWHERE.backend()).unwrap();
+        let error = await_backend(&store, ELSEWHERE, "").unwrap_err();
+        assert!(matches!(error, HandshakeError::Ended { .. }), "{error}");
+        // It ended between the look for it and the writing of nodes.
         store.remove("/local/domain/9").unwrap();
+        store.write(&ELSEWHERE.nodes(&[], &[])).unwrap();
         let error = await_backend(&store, ELSEWHERE, "").unwrap_err();
         assert!(matches!(error, HandshakeError::Ended { .. }), "{error}");
         forget(&store, ELSEWHERE).unwrap();
