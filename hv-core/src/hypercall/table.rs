@@ -61,7 +61,7 @@ const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
     t[abi::HYPERVISOR_PHYSDEV_OP as usize] = Some(partial(
         "physdev_op",
         physdev_op::physdev_op,
-        "devices for other domains, version 1 of the EOI map",
+        "version 1 of the EOI map",
     ));
     t[abi::HYPERVISOR_XENPMU_OP as usize] = Some(done("xenpmu_op", xenpmu_op::xenpmu_op));
     t[abi::HYPERVISOR_MULTICALL as usize] = Some(done("multicall", multicall::multicall));
@@ -108,7 +108,7 @@ const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
     t[abi::HYPERVISOR_DOMCTL as usize] = Some(partial(
         "domctl",
         domctl::domctl,
-        "devices for domains, debuggers, memory sharing, virtual NUMA nodes",
+        "devices behind an IOMMU, debuggers, memory sharing, virtual NUMA nodes",
     ));
     t[abi::HYPERVISOR_SYSCTL as usize] = Some(partial(
         "sysctl",
