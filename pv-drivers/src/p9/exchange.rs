@@ -121,16 +121,10 @@ impl<P: Platform> Files<P> {
         Ok(self.link.leave()?)
     }
 
-    /// As [`reconnect`](Self::reconnect), after the guest was saved and restored.
-    ///
-    /// # Errors
-    /// [`Error::Nodes`]: the toolstack has made no such device.
-    pub fn resume(mut self) -> Result<Self, Error> {
+    /// The guest was restored: the backend is another one, and knows no file of the old one's.
+    fn follow_guest(&mut self) -> Result<(), Error> {
         self.drop_rings();
-        Ok(Self {
-            link: self.link.reopen()?,
-            ..self
-        })
+        Ok(self.link.moved()?)
     }
 
     /// Ends the connection for good.
@@ -152,6 +146,7 @@ impl<P: Platform> Files<P> {
                 Action::Finish => self.link.connected().map_err(Error::from),
                 Action::Close => return Err(self.fail(Error::Disconnected)),
                 Action::Leave => self.reconnect(),
+                Action::Move => self.follow_guest(),
             };
             match done {
                 Ok(()) => {}

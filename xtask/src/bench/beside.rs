@@ -89,10 +89,7 @@ pub fn measure(
         ..Parts::default()
     };
     let outcome = scripted(&parts, machine, script, &format!("bench-{name}-{on}"))?;
-    let rows = outcome
-        .script
-        .iter()
-        .filter_map(|line| line.strip_prefix("row "));
+    let rows = outcome.script.iter().filter_map(|line| row_of(line));
     let figures: Figures = rows.map(parse).collect::<Result<_>>()?;
     ensure!(!figures.is_empty(), "{name}: nothing was measured");
     Ok(figures)
@@ -144,6 +141,12 @@ impl Beside<'_> {
     }
 }
 
+/// What follows `row ` in a line, as a terminal shows it: progress that was wiped out is not there.
+fn row_of(line: &str) -> Option<&str> {
+    let shown = line.rsplit("\x1b[K").next()?;
+    shown.strip_prefix("row ")
+}
+
 /// `NAME|FIGURE`.
 fn parse(row: &str) -> Result<(String, u64)> {
     let (name, figure) = row.split_once('|').context("a row without a figure")?;
@@ -156,7 +159,15 @@ fn parse(row: &str) -> Result<(String, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Beside, Right, parse};
+    use super::{Beside, Right, parse, row_of};
+
+    #[test]
+    fn progress_before_a_row_is_no_part_of_it() {
+        let line = "\r\x1b[Ksaving …\r\x1b[Krow save|9";
+        assert_eq!(row_of(line), Some("save|9"));
+        assert_eq!(row_of("row save|9"), Some("save|9"));
+        assert_eq!(row_of("a row save|9"), None);
+    }
 
     #[test]
     fn a_row_is_a_name_and_a_number() {

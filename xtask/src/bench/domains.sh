@@ -46,9 +46,13 @@ await g1 "$READY" 600 || failed "init"
 row "create, until the guest's init" "$(since "$start")"
 used=$((free - $(free_kib)))
 row "KiB for a guest of 256 MiB, beyond those" $((used - 256 * 1024))
+# Whatever the guest still has to do would count.
+sleep 5
 start=$(now)
-$tool list >/dev/null
-row "list" "$(since "$start")"
+for turn in 1 2 3 4 5 6 7 8 9 10; do
+    $tool list >/dev/null
+done
+row "ten times list" "$(since "$start")"
 
 took() {
     sed -n 's/.* in \([0-9]*\)\.\([0-9]\) s.*/\1\200/p'

@@ -68,11 +68,21 @@ fn serve() -> Result<(), Refused> {
     loop {
         let busy = poll(&mut disks, disk) | poll(&mut cards, |home| card(home, &switch));
         if let Some(request) = requests.take() {
-            disks.close();
-            cards.close();
+            use power::Request::{PowerOff, Reboot, Resize, Suspend};
             match request {
-                power::Request::PowerOff => power::off(),
-                power::Request::Reboot => power::reboot(),
+                PowerOff | Reboot => {
+                    disks.close();
+                    cards.close();
+                    if request == PowerOff {
+                        power::off();
+                    }
+                    power::reboot();
+                }
+                // It has its guests' pages mapped.
+                Suspend => println!("driver: who serves others is not suspended"),
+                Resize { kib } => {
+                    power::resize(kib);
+                }
             }
         }
         if !busy {

@@ -220,7 +220,7 @@ impl Meddler {
             }
             12 | 13 => self.machine.refuse_store(false),
             // A byte of a message, near its beginning.
-            17 | 18 => {
+            22 | 23 => {
                 if let Some(page) = self.page() {
                     page.write(program.below(40), &[program.below(256) as u8]);
                 }

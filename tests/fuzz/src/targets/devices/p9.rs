@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use pv_drivers::device::handshake::FrontendError;
 use pv_drivers::device::testing::{Domain, Machine};
 use pv_drivers::p9::testing::Server;
 use pv_drivers::p9::{Access, File, Files, Options};
 
-use super::{BACK, GUEST, Meddler, PATIENCE, Program};
+use super::{BACK, GUEST, Meddler, PATIENCE, Program, Turn};
 
 const HOME: &str = "device/9pfs/0";
 const MOTD: &[u8] = b"Hello.\n";
@@ -27,10 +28,14 @@ pub fn p9(data: &[u8]) {
     steps(data);
 }
 
-fn serve(machine: &Machine, back: &str) -> Arc<Mutex<Server<Domain>>> {
-    let mut server = Server::open(machine.domain(BACK), back).expect("a device");
+fn open(machine: &Machine, back: &str) -> Result<Server<Domain>, FrontendError> {
+    let mut server = Server::open(machine.domain(BACK), back)?;
     server.files().insert("etc/motd".into(), MOTD.into());
-    Arc::new(Mutex::new(server))
+    Ok(server)
+}
+
+fn serve(machine: &Machine, back: &str) -> Arc<Mutex<Server<Domain>>> {
+    Arc::new(Mutex::new(open(machine, back).expect("a device")))
 }
 
 /// Runs a program; returns how many steps it had.
@@ -42,11 +47,21 @@ pub fn steps(data: &[u8]) -> usize {
     let back = meddler.back.clone();
     let server = serve(&machine, &back);
     let runs = program.clone();
+    let (host, home) = (machine.clone(), back.clone());
     machine.meanwhile(move || {
         runs.waits();
-        meddler.meddle(&mut || {
-            // Whatever it found wrong, it goes on with the next.
-            let _ = server.lock().expect("one thread").poll();
+        meddler.meddle(&mut |turn| {
+            let mut server = server.lock().expect("one thread");
+            match turn {
+                // Whatever it found wrong, it goes on with the next.
+                Turn::Work => drop(server.poll()),
+                // Without its nodes there is no other one.
+                Turn::Restart => {
+                    if let Ok(next) = open(&host, &home) {
+                        *server = next;
+                    }
+                }
+            }
         });
     });
     let options = Options {
@@ -67,7 +82,7 @@ pub fn steps(data: &[u8]) -> usize {
     machine.meanwhile(move || {
         let _ = server.lock().expect("one thread").poll();
     });
-    let mut files = files.resume().expect("a device");
+    machine.restore(GUEST);
     files.connect().expect("an honest backend");
     let file = files
         .open_file("etc/motd", Access::Read)
