@@ -14,7 +14,7 @@ pub struct Beside<'a> {
     /// What log files are called by.
     pub name: &'a str,
     pub script: &'a str,
-    pub cpu: &'a str,
+    pub machine: Machine,
     /// What is right in a row.
     pub right: fn(&str) -> Right,
 }
@@ -101,20 +101,19 @@ impl Beside<'_> {
     /// # Errors
     /// When a machine or its script fails, or nothing was measured.
     pub fn run(&self) -> Result<()> {
-        let machine = machine(self.cpu);
         let xen = measure(
             Hypervisor::Xen,
             self.name,
             self.script,
             Vec::new(),
-            &machine,
+            &self.machine,
         )?;
         let oxen = measure(
             Hypervisor::Oxen,
             self.name,
             self.script,
             Vec::new(),
-            &machine,
+            &self.machine,
         )?;
         let rows: Vec<Vec<String>> = xen
             .iter()
@@ -159,7 +158,7 @@ fn parse(row: &str) -> Result<(String, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Beside, Right, parse, row_of};
+    use super::{Beside, Machine, Right, parse, row_of};
 
     #[test]
     fn progress_before_a_row_is_no_part_of_it() {
@@ -181,7 +180,7 @@ mod tests {
         let bench = Beside {
             name: "test",
             script: "",
-            cpu: "",
+            machine: Machine::default(),
             right: |name| match name {
                 "weights" => Right::Hundred,
                 _ => Right::Less,

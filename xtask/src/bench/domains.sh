@@ -27,10 +27,6 @@ settled() {
     done
     echo "$free"
 }
-# Seconds of CPU a guest has had, in tenths.
-cpu_time() {
-    $tool list "$1" | tail -n 1 | awk '{ print $NF * 10 }'
-}
 dom0-load serve 10.0.3.1:7 &
 
 # The first one brings the files into memory.
@@ -78,32 +74,3 @@ $tool create /guests/hello.cfg 'extra="stay=yes"' >/dev/null || failed "create h
 await hello "hello: done" 60 || failed "hello"
 row "guests of 8 MiB in a GiB" $((1024 * 1024 / (free - $(free_kib))))
 $tool destroy hello && gone hello || failed "destroy hello"
-
-# Three guests that never rest, and one that mostly sleeps, on CPU 1.
-for number in 1 2 3 4; do
-    weight=$((number == 2 ? 512 : 256))
-    spawn g$number more="cpus = \"1\"
-cpu_weight = $weight" >/dev/null || failed "create g$number"
-    await g$number "$READY" 600 || failed "init of g$number"
-done
-for number in 1 2; do
-    shell g$number "(while :; do :; done &) >/dev/null 2>&1"
-done
-sleep 3
-one=$(cpu_time g1) two=$(cpu_time g2)
-sleep 30
-one=$(($(cpu_time g1) - one)) two=$(($(cpu_time g2) - two))
-echo "seconds of CPU in 30 s, in tenths: $one, $two"
-row "weights 256 and 512: hundredths of the double" $((two * 100 / (one * 2)))
-if $tool sched-credit -d g1 -c 40 >/dev/null 2>&1; then
-    $tool pause g2
-    sleep 3
-    one=$(cpu_time g1)
-    sleep 30
-    row "cap of 40 %: hundredths of it" $((($(cpu_time g1) - one) * 10000 / 40 / 300))
-    $tool sched-credit -d g1 -c 0
-    $tool unpause g2
-fi
-shell g3 "(while :; do :; done &) >/dev/null 2>&1"
-row "ping of a sleeping guest while three work, longest, microseconds" \
-    "$(ping -c 30 10.0.3.14 | sed -n 's,.*= [0-9.]*/[0-9.]*/\([0-9]*\)\.\([0-9]*\) ms,\1\2,p')"

@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 
-use super::beside::{Beside, Right};
+use super::beside::{self, Beside, Right};
 
 pub fn run(cpu: &str) -> Result<()> {
     println!("Operations of a guest, in executed instructions; 2 CPUs, {cpu}");
     let bench = Beside {
         name: "microbench",
         script: include_str!("microbench.sh"),
-        cpu,
+        machine: beside::machine(cpu),
         right: |_| Right::Less,
     };
     bench.run()

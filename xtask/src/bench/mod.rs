@@ -8,6 +8,7 @@ mod linux;
 mod memory;
 mod microbench;
 mod operations;
+mod shares;
 mod size;
 mod start;
 mod table;
@@ -51,8 +52,10 @@ enum Part {
     Start,
     /// Disk and card of a guest in Rust, beside those of a Linux guest
     Devices,
-    /// Guests: their making and end, devices, save and restore, shares of a CPU
+    /// Guests: their making and end, devices, save and restore
     Domains,
+    /// Guests that share a CPU: weights, caps, wake-ups
+    Shares,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -77,6 +80,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     if wants(Part::Domains) {
         domains::run(&args.cpu)?;
+    }
+    if wants(Part::Shares) {
+        shares::run(&args.cpu)?;
     }
     if wants(Part::Time) {
         time::run(&args.cpu, args.runs)?;
