@@ -75,18 +75,16 @@ pub fn io_bitmap(t: &mut Test) {
     t.traps(13, || read(0x80));
 }
 
-/// Numbers an interrupt; the result and the number.
-pub fn map(gsi: i32, pirq: i32, kind: i32) -> (i64, i32) {
-    let mut argument = PhysdevMapPirq::new_zeroed();
-    argument.domid = DOMID_SELF;
-    argument.r#type = kind;
-    argument.index = gsi;
-    argument.pirq = pirq;
-    let rc = physdev(PHYSDEVOP_MAP_PIRQ, &mut argument);
-    (rc, argument.pirq)
-}
-
 pub fn interrupts(t: &mut Test) {
+    let map = |gsi: i32, pirq: i32, kind: i32| {
+        let mut argument = PhysdevMapPirq::new_zeroed();
+        argument.domid = DOMID_SELF;
+        argument.r#type = kind;
+        argument.index = gsi;
+        argument.pirq = pirq;
+        let rc = physdev(PHYSDEVOP_MAP_PIRQ, &mut argument);
+        (rc, argument.pirq)
+    };
     t.yes(map(5, 5, MAP_PIRQ_TYPE_GSI) == (0, 5));
     // Again is fine.
     t.yes(map(5, 5, MAP_PIRQ_TYPE_GSI) == (0, 5));
