@@ -135,6 +135,12 @@ pub fn parse(text: &str, file: &str, form: Form) -> Result<Loaded, Problems> {
     }
 }
 
+/// Whether a device that names this backend is dom0's.
+#[must_use]
+pub fn is_dom0(backend: &str) -> bool {
+    backend == "0" || backend == "Domain-0"
+}
+
 impl DomainConfig {
     /// Makes paths absolute that are relative to `base`, for `oxd`, which runs elsewhere.
     #[must_use]
@@ -148,8 +154,9 @@ impl DomainConfig {
             absolute(path);
         }
         for disk in &mut self.disk {
-            // A script's target is in the script's own language.
+            // A script's target is in the script's own language, another domain's in that domain.
             if disk.script.is_none()
+                && disk.backend.as_deref().is_none_or(is_dom0)
                 && let Some(target) = &mut disk.target
             {
                 disk_path(target, base);
@@ -172,4 +179,21 @@ fn disk_path(target: &mut String, base: &Path) {
         here
     };
     *target = chosen.to_string_lossy().into_owned();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_this_domain_only_are_made_absolute() {
+        let text = "name = 'x'\nkernel = 'k'\nmemory = 1\n\
+                    disk = ['vdev=xvda, backend=Domain-0, target=a.img', 'vdev=xvdb, backend=driver, target=ram8']\n";
+        let Loaded { config, .. } = parse(text, "x.cfg", Form::Xl).unwrap();
+        let config = config.with_paths_from(Path::new("/home"));
+        assert_eq!(config.kernel.as_deref(), Some("/home/k"));
+        let targets = config.disk.iter().map(|disk| disk.target.as_deref());
+        let wanted = [Some("/home/a.img"), Some("ram8")];
+        assert!(targets.eq(wanted));
+    }
 }

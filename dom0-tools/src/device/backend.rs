@@ -11,6 +11,7 @@ use super::nodes::{
     Device, Kind, Node, Nodes, Permissions, State, StoreFailure, TOOLS_DOMAIN, devices,
     domain_path, state,
 };
+use crate::config;
 use crate::sys::DomId;
 
 /// How long guests may take to see that the domain of their devices has ended.
@@ -40,7 +41,7 @@ pub fn find(store: &impl Nodes, guest: DomId, named: Option<&str>) -> Result<Dom
     let Some(name) = named else {
         return Ok(TOOLS_DOMAIN);
     };
-    if is_dom0(name) {
+    if config::is_dom0(name) {
         return Ok(TOOLS_DOMAIN);
     }
     let found = match name.parse().ok().map(DomId) {
@@ -52,11 +53,6 @@ pub fn find(store: &impl Nodes, guest: DomId, named: Option<&str>) -> Result<Dom
         Some(domain) => Ok(domain),
         None => Err(BackendError::Absent(name.to_owned())),
     }
-}
-
-/// Whether a device that names this backend is dom0's.
-pub fn is_dom0(named: &str) -> bool {
-    named == "0" || named == "Domain-0"
 }
 
 fn by_name(store: &impl Nodes, wanted: &str) -> Result<Option<DomId>, StoreFailure> {

@@ -327,7 +327,7 @@ impl Making {
             let elsewhere = disk
                 .backend
                 .as_deref()
-                .is_some_and(|b| !backend::is_dom0(b));
+                .is_some_and(|b| !crate::config::is_dom0(b));
             let reason = match (elsewhere, &disk.script) {
                 (true, _) => "only the domain that serves it has its content",
                 (false, Some(_)) => "only its script knows where its content is",

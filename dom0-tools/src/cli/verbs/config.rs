@@ -134,7 +134,7 @@ fn files(config: &DomainConfig, file: &str) -> Result<(), Fail> {
     for disk in &config.disk {
         if let Some(target) = &disk.target
             && disk.script.is_none()
-            && disk.backend.is_none()
+            && disk.backend.as_deref().is_none_or(config::is_dom0)
         {
             there(&format!("disk {}", disk.vdev), target)?;
         }
