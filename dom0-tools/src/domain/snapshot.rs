@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::SnapshotInfo;
 use crate::config::{Access, Disk, DiskFormat, DomainConfig, DomainName, SnapshotName};
-use crate::device::backend;
 
 /// Version of `snapshot.toml`.
 const VERSION: u32 = 1;
