@@ -142,8 +142,8 @@ impl Beside<'_> {
 
 /// What follows `row ` in a line, as a terminal shows it: progress that was wiped out is not there.
 fn row_of(line: &str) -> Option<&str> {
-    let shown = line.rsplit("\x1b[K").next()?;
-    shown.strip_prefix("row ")
+    let shown = line.trim_end().rsplit("\x1b[K").next()?;
+    shown.rsplit('\r').next()?.trim_start().strip_prefix("row ")
 }
 
 /// `NAME|FIGURE`.
@@ -165,6 +165,8 @@ mod tests {
         let line = "\r\x1b[Ksaving …\r\x1b[Krow save|9";
         assert_eq!(row_of(line), Some("save|9"));
         assert_eq!(row_of("row save|9"), Some("save|9"));
+        let line = "xc: Frames: 9/9  100%\r            \rrow save|9";
+        assert_eq!(row_of(line), Some("save|9"));
         assert_eq!(row_of("a row save|9"), None);
     }
 
