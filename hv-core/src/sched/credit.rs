@@ -1,7 +1,7 @@
 //! The credit policy: proportional shares, caps, and a boost for units that wake.
 //!
 //! Credit is CPU time in nanoseconds. Every period (one time slice) the time of all CPUs
-//! is shared out by weight among the units that used any; running spends it. A unit with
+//! is shared out by weight among the units that have room for more; running spends it. A unit with
 //! credit is *under*, one without is *over*, and an under unit that wakes is *boosted*
 //! until it has run for a tick (a third of a slice). Queues are first-in-first-out within
 //! a class.
@@ -48,9 +48,17 @@ const OVER: u8 = 2;
 pub struct CreditUnit {
     /// Nanoseconds it may still run ahead of others; negative: ran too much.
     credit: AtomicI64,
+    /// Since when it runs without having been charged, in nanoseconds; 0: it does not run.
+    since: AtomicU64,
     group: AtomicU16,
-    /// Used time lately or wants to, so it gets a share.
-    active: AtomicBool,
+    /// For how long it had run and waited, ever, at the last distribution, in nanoseconds.
+    had_run: AtomicU64,
+    had_waited: AtomicU64,
+    /// What it wants of a distribution and is given, in nanoseconds, and whether that is not decided
+    /// yet.
+    wanted: AtomicU64,
+    share: AtomicU64,
+    open: AtomicBool,
     boosted: AtomicBool,
     /// The list it is linked into.
     class: AtomicU8,
@@ -212,6 +220,32 @@ impl CreditQueue {
 }
 
 impl CreditUnit {
+    /// Notes what it wants of the next distribution: the time since the last that it ran or waited;
+    /// or, of one that sleeps or has just woken, what it lacks of a period's credit, with which it is
+    /// soon served.
+    fn want(&self, unit: &Unit<Self>, period: u64, elapsed: u64, now: Nanos) {
+        let [run, waited] = unit.run_and_waited(now);
+        let run = run.saturating_sub(self.had_run.swap(run, Relaxed));
+        let waited = waited.saturating_sub(self.had_waited.swap(waited, Relaxed));
+        let wanted = if unit.is_parked() {
+            elapsed
+        } else if unit.is_runnable() && !self.boosted.load(Relaxed) {
+            run + waited
+        } else {
+            let credit = self.credit.load(Relaxed) - self.uncharged(now);
+            period.saturating_add_signed(-credit)
+        };
+        self.wanted.store(wanted.min(elapsed), Relaxed);
+    }
+
+    /// What it has used and not been charged for.
+    fn uncharged(&self, now: Nanos) -> i64 {
+        match self.since.load(Relaxed) {
+            0 => 0,
+            since => i64::try_from(now.0.saturating_sub(since)).unwrap_or(i64::MAX / 2),
+        }
+    }
+
     fn current_class(&self) -> u8 {
         if self.credit.load(Relaxed) < 0 {
             OVER
@@ -235,25 +269,21 @@ impl Policy for Credit {
     fn join(&self, units: &Units<CreditUnit>, id: UnitId, group: GroupId) {
         let data = &units.at(id).data;
         data.credit.store(0, Relaxed);
+        data.since.store(0, Relaxed);
+        data.had_run.store(0, Relaxed);
+        data.had_waited.store(0, Relaxed);
         data.group.store(group.0, Relaxed);
-        data.active.store(false, Relaxed);
         data.boosted.store(false, Relaxed);
     }
 
     fn leave(&self, units: &Units<CreditUnit>, id: UnitId) {
-        let unit = units.at(id);
-        if unit.data.active.swap(false, AcqRel) {
-            self.group_of(&unit.data).active.fetch_sub(1, AcqRel);
-        }
-        if unit.is_parked() {
+        if units.at(id).is_parked() {
             self.parked.fetch_sub(1, AcqRel);
         }
     }
 
     fn link(&self, queue: &mut CreditQueue, units: &Units<CreditUnit>, id: UnitId, why: Why) {
         let data = &units.at(id).data;
-        // From now on, not from when it first runs: who waits has a claim.
-        self.activate(data);
         if why == Why::Woken && data.credit.load(Relaxed) >= 0 {
             data.boosted.store(true, Relaxed);
         }
@@ -282,8 +312,9 @@ impl Policy for Credit {
         let unit = units.at(id);
         let data = &unit.data;
         let ran = i64::try_from(ran.0).unwrap_or(i64::MAX / 2);
+        // Set again if it goes on.
+        data.since.store(0, Relaxed);
         let left = data.credit.fetch_sub(ran, AcqRel) - ran;
-        self.activate(data);
         if now.0.saturating_sub(queue.since.0) >= self.params.tick() {
             data.boosted.store(false, Relaxed);
         }
@@ -356,6 +387,7 @@ impl Policy for Credit {
             ran = 0;
         }
         let data = &units.at(id).data;
+        data.since.store(now.0.max(1), Relaxed);
         let mut slice = longest - ran;
         if let Some((class, _)) = queue.head() {
             slice = slice.min(self.params.tick());
@@ -412,48 +444,31 @@ impl Policy for Credit {
         {
             return;
         }
-        share::distribute(&self.groups, elapsed, cpus);
+        for (_, unit) in units.iter() {
+            unit.data.want(unit, period, elapsed, now);
+        }
+        let all = units
+            .iter()
+            .map(|(_, unit)| (&unit.data, self.group_of(&unit.data)));
+        share::distribute(all, elapsed, cpus);
+        // Wide beside a slice: who waits while another has its own must not lose what it is given
+        // meanwhile.
+        let most = 2 * period.cast_signed();
         for (id, unit) in units.iter() {
             let data = &unit.data;
-            if data.active.load(Acquire) {
-                self.pay(unit);
-            }
+            let share = data.share.load(Relaxed).cast_signed();
+            let owed = data.uncharged(now);
+            // An update, because the CPU that runs the unit may be charging it.
+            let paid = data.credit.fetch_update(AcqRel, Relaxed, |credit| {
+                let sum = credit.saturating_add(share);
+                Some(sum.clamp(owed.saturating_sub(most), owed.saturating_add(most)))
+            });
+            debug_assert!(paid.is_ok());
             if unit.is_parked() && data.credit.load(Relaxed) >= 0 {
                 self.parked.fetch_sub(1, AcqRel);
                 resume(id);
             }
         }
         self.shares.fetch_add(1, Release);
-    }
-}
-
-impl Credit {
-    /// Makes a unit take part in the distribution.
-    #[inline]
-    fn activate(&self, data: &CreditUnit) {
-        if !data.active.load(Relaxed) && !data.active.swap(true, AcqRel) {
-            self.group_of(data).active.fetch_add(1, AcqRel);
-        }
-    }
-
-    /// Gives an active unit its part of its group's share.
-    fn pay(&self, unit: &Unit<CreditUnit>) {
-        let data = &unit.data;
-        let group = self.group_of(data);
-        let share = group.share_of_unit();
-        let period = self.params.period().cast_signed();
-        let waits = unit.is_runnable();
-        let mut unused = false;
-        // An update, because the CPU that runs the unit may be charging it.
-        let paid = data.credit.fetch_update(AcqRel, Relaxed, |credit| {
-            let sum = credit.saturating_add(share).max(-period);
-            unused = sum > period && !waits;
-            // Half of what it does not use is a fair start for when it does.
-            Some(sum.min(period) / if unused { 2 } else { 1 })
-        });
-        debug_assert!(paid.is_ok());
-        if unused && data.active.swap(false, AcqRel) {
-            group.active.fetch_sub(1, AcqRel);
-        }
     }
 }

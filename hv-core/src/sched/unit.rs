@@ -1,6 +1,6 @@
 //! Units and the table they live in.
 
-use super::runstate::Account;
+use super::runstate::{Account, RunState};
 use crate::addr::{CpuId, DomId, Nanos, VcpuId};
 use crate::sync::Once;
 use alloc::boxed::Box;
@@ -132,6 +132,14 @@ impl<D> Unit<D> {
     #[inline]
     pub fn waited(&self, now: Nanos) -> u64 {
         self.account.since(now)
+    }
+
+    /// Nanoseconds that it ever ran, and that it waited to. Another CPU may be noting a change, and then
+    /// some are missing for a moment.
+    #[must_use]
+    pub fn run_and_waited(&self, now: Nanos) -> [u64; 2] {
+        let times = self.account.read(now);
+        [RunState::Running, RunState::Runnable].map(|state| times.time[state as usize])
     }
 
     /// Whether the policy stopped it.
@@ -279,7 +287,7 @@ impl<D> Units<D> {
     }
 
     /// All units in use.
-    pub fn iter(&self) -> impl Iterator<Item = (UnitId, &Unit<D>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (UnitId, &Unit<D>)> + Clone {
         (0..self.made.load(Acquire))
             .map(|n| (UnitId(n), self.at(UnitId(n))))
             .filter(|(_, u)| u.is_used())

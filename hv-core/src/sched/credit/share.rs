@@ -1,9 +1,13 @@
-//! Sharing a period's CPU time among groups, by weight, with an upper limit for each.
+//! Sharing a period's CPU time among units, by their groups' weights.
+//!
+//! Nobody is given more than it wanted: the time it ran or waited to run. What those leave that hardly
+//! run goes to the others by weight, so on a busy CPU as much is given as is used, and credits neither
+//! sink nor rise for all.
 
-use super::DEFAULT_WEIGHT;
+use super::{CreditUnit, DEFAULT_WEIGHT};
 use core::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicU16, AtomicU32,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    AtomicBool, AtomicU16, AtomicU64,
+    Ordering::{AcqRel, Relaxed, Release},
 };
 
 /// A group of units.
@@ -13,13 +17,8 @@ pub(super) struct Group {
     pub(super) weight: AtomicU16,
     /// Percent of one CPU; 0: none.
     pub(super) cap: AtomicU16,
-    /// Units that take part in the distribution.
-    pub(super) active: AtomicU32,
-    /// What the last distribution gave, in nanoseconds for the whole group; negative
-    /// while a distribution has not decided yet.
-    share: AtomicI64,
-    /// Units that share was meant for.
-    heads: AtomicU32,
+    /// What its units together want of a distribution, in nanoseconds.
+    wanted: AtomicU64,
 }
 
 impl Group {
@@ -28,9 +27,7 @@ impl Group {
             used: AtomicBool::new(false),
             weight: AtomicU16::new(DEFAULT_WEIGHT),
             cap: AtomicU16::new(0),
-            active: AtomicU32::new(0),
-            share: AtomicI64::new(0),
-            heads: AtomicU32::new(0),
+            wanted: AtomicU64::new(0),
         }
     }
 
@@ -42,7 +39,6 @@ impl Group {
         if claimed {
             self.weight.store(DEFAULT_WEIGHT, Relaxed);
             self.cap.store(0, Relaxed);
-            self.active.store(0, Relaxed);
         }
         claimed
     }
@@ -51,53 +47,53 @@ impl Group {
         self.used.store(false, Release);
     }
 
-    /// One unit's part of the last distribution.
-    pub(super) fn share_of_unit(&self) -> i64 {
-        let heads = i64::from(self.heads.load(Relaxed));
-        if heads == 0 {
-            return 0;
+    /// The most that a unit which wants so much is given of `elapsed` nanoseconds: under a cap its
+    /// part of what the whole group may use.
+    fn limit(&self, wanted: u64, elapsed: u64) -> u64 {
+        let cap = elapsed / 100 * u64::from(self.cap.load(Relaxed));
+        let all = self.wanted.load(Relaxed);
+        if cap == 0 || all <= cap {
+            wanted
+        } else {
+            part(cap, wanted, all)
         }
-        self.share.load(Relaxed).max(0) / heads
-    }
-
-    /// The most the group can use in `elapsed` nanoseconds.
-    fn limit(&self, elapsed: u64) -> u64 {
-        let all = elapsed.saturating_mul(u64::from(self.heads.load(Relaxed)));
-        match self.cap.load(Relaxed) {
-            0 => all,
-            cap => (elapsed / 100 * u64::from(cap)).min(all),
-        }
-    }
-
-    fn total_weight(&self) -> u64 {
-        u64::from(self.weight.load(Relaxed)) * u64::from(self.heads.load(Relaxed))
     }
 }
 
-/// Shares `elapsed` nanoseconds of `cpus` CPUs out. What a group could not use goes to
-/// the others.
-pub(super) fn distribute(groups: &[Group], elapsed: u64, cpus: u32) {
+/// Shares `elapsed` nanoseconds of `cpus` CPUs out; what each unit gets is left in its `share`.
+/// `units` are all there are, with their groups, and say what they want.
+pub(super) fn distribute<'a>(
+    units: impl Iterator<Item = (&'a CreditUnit, &'a Group)> + Clone,
+    elapsed: u64,
+    cpus: u32,
+) {
+    for (_, group) in units.clone() {
+        group.wanted.store(0, Relaxed);
+    }
     let mut left = elapsed.saturating_mul(u64::from(cpus));
-    let mut weight = 0u64;
-    for g in groups {
-        let heads = g.active.load(Acquire);
-        g.heads.store(heads, Relaxed);
-        if heads != 0 {
-            g.share.store(-1, Relaxed);
-            weight += g.total_weight();
+    let mut weight = 0_u64;
+    for (unit, group) in units.clone() {
+        let wanted = unit.wanted.load(Relaxed);
+        group.wanted.fetch_add(wanted, Relaxed);
+        unit.share.store(0, Relaxed);
+        unit.open.store(wanted > 0, Relaxed);
+        if wanted > 0 {
+            weight += u64::from(group.weight.load(Relaxed));
         }
     }
-    let open = |g: &&Group| g.heads.load(Relaxed) != 0 && g.share.load(Relaxed) < 0;
-    // Each round settles a group or is the last.
+    let open = |(unit, _): &(&CreditUnit, &Group)| unit.open.load(Relaxed);
+    // Each round settles a unit or is the last.
     loop {
         let (at, of) = (left, weight);
         let mut settled = false;
-        for g in groups.iter().filter(open) {
-            let limit = g.limit(elapsed);
-            if fair(at, g.total_weight(), of) >= limit {
-                g.share.store(limit.cast_signed(), Relaxed);
+        for (unit, group) in units.clone().filter(open) {
+            let own = u64::from(group.weight.load(Relaxed));
+            let limit = group.limit(unit.wanted.load(Relaxed), elapsed);
+            if part(at, own, of) >= limit {
+                unit.share.store(limit, Relaxed);
+                unit.open.store(false, Relaxed);
                 left = left.saturating_sub(limit);
-                weight = weight.saturating_sub(g.total_weight());
+                weight = weight.saturating_sub(own);
                 settled = true;
             }
         }
@@ -105,17 +101,17 @@ pub(super) fn distribute(groups: &[Group], elapsed: u64, cpus: u32) {
             break;
         }
     }
-    for g in groups.iter().filter(open) {
-        let part = fair(left, g.total_weight(), weight);
-        g.share.store(part.cast_signed(), Relaxed);
+    for (unit, group) in units.filter(open) {
+        let own = u64::from(group.weight.load(Relaxed));
+        unit.share.store(part(left, own, weight), Relaxed);
     }
 }
 
-/// `total * weight / of`, 0 for no weight at all.
-fn fair(total: u64, weight: u64, of: u64) -> u64 {
+/// `total * own / of`, 0 of nothing.
+fn part(total: u64, own: u64, of: u64) -> u64 {
     if of == 0 {
         return 0;
     }
-    let part = u128::from(total) * u128::from(weight) / u128::from(of);
+    let part = u128::from(total) * u128::from(own) / u128::from(of);
     u64::try_from(part).unwrap_or(u64::MAX)
 }

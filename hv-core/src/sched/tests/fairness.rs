@@ -130,6 +130,101 @@ fn weights_256_and_512_are_one_to_two_within_2_percent_on_every_cpu() {
     }
 }
 
+/// A host's guests that are there and do next to nothing: a timer now and then.
+fn drowsy(sim: &mut Sim) -> Vec<usize> {
+    [4, 10, 33, 250]
+        .map(|nap| {
+            let group = sim.group(256, 0);
+            sim.guest(group, Load::Naps(MS / 20, nap * MS))
+        })
+        .to_vec()
+}
+
+#[test]
+fn weights_hold_beside_guests_that_hardly_run() {
+    let mut sim = Sim::new(1);
+    let drowsy = drowsy(&mut sim);
+    let (a, b) = (sim.group(256, 0), sim.group(512, 0));
+    let (a, b) = (sim.guest(a, Load::Busy), sim.guest(b, Load::Busy));
+    // The others first get what they have not used.
+    sim.run_until(1000 * MS);
+    let before = (sim.ran(a), sim.ran(b));
+    for n in &drowsy {
+        sim.guests[*n].worst = 0;
+    }
+    sim.run_until((1 + 2 * secs()) * 1000 * MS);
+    assert_near(2 * (sim.ran(a) - before.0), sim.ran(b) - before.1);
+    for n in drowsy {
+        let worst = sim.guests[n].worst;
+        assert!(worst <= TIMESLICE / 10, "waited {worst} ns");
+    }
+}
+
+#[test]
+fn guests_that_hardly_ran_and_now_never_rest_have_their_weights() {
+    let mut sim = Sim::new(1);
+    let guests: Vec<_> = [256, 256, 512, 1024]
+        .map(|weight| {
+            let group = sim.group(weight, 0);
+            sim.guest(group, Load::Naps(MS / 20, 4 * MS))
+        })
+        .to_vec();
+    sim.run_until(2000 * MS);
+    for &n in &guests {
+        sim.guests[n].load = Load::Busy;
+        sim.guests[n].left = u64::MAX;
+    }
+    sim.run_until(4000 * MS);
+    let before: Vec<_> = guests.iter().map(|&n| sim.ran(n)).collect();
+    let end = 4 + 2 * secs();
+    sim.run_until(end * 1000 * MS);
+    for ((&n, before), part) in guests.iter().zip(before).zip([1, 1, 2, 4]) {
+        assert_near(sim.ran(n) - before, (end - 4) * 1000 * MS * part / 8);
+    }
+}
+
+#[test]
+fn who_never_rested_and_now_hardly_runs_is_soon_served() {
+    let mut sim = Sim::new(1);
+    for _ in 0..3 {
+        let group = sim.group(256, 0);
+        sim.guest(group, Load::Busy);
+    }
+    let group = sim.group(256, 0);
+    let n = sim.guest(group, Load::Busy);
+    sim.run_until(2000 * MS);
+    sim.guests[n].load = Load::Naps(MS / 20, 7 * MS);
+    sim.guests[n].left = MS / 20;
+    sim.run_until(4000 * MS);
+    sim.guests[n].worst = 0;
+    sim.run_until((4 + secs()) * 1000 * MS);
+    let worst = sim.guests[n].worst;
+    assert!(worst <= TIMESLICE / 10, "waited {worst} ns");
+}
+
+#[test]
+fn a_cap_holds_beside_guests_that_hardly_run() {
+    let mut sim = Sim::new(1);
+    drowsy(&mut sim);
+    let group = sim.group(256, 40);
+    let capped = sim.guest(group, Load::Busy);
+    let end = 2 * secs() * 1000 * MS;
+    sim.run_until(end);
+    assert_near(sim.ran(capped), end / 100 * 40);
+}
+
+#[test]
+fn a_vcpu_that_idles_takes_nothing_from_its_sibling_nor_gives_it_more() {
+    let mut sim = Sim::new(1);
+    let (a, b) = (sim.group(256, 0), sim.group(256, 0));
+    let busy = [a, b].map(|group| sim.guest(group, Load::Busy));
+    for _ in 0..3 {
+        sim.guest(a, Load::Naps(MS / 20, 4 * MS));
+    }
+    sim.run_until(2 * secs() * 1000 * MS);
+    assert_near(sim.ran(busy[0]), sim.ran(busy[1]));
+}
+
 #[test]
 fn waiting_is_accounted() {
     let mut sim = Sim::new(1);
