@@ -1,38 +1,15 @@
 //! A disk.
 
-use std::sync::{Arc, Mutex};
-
 use pv_drivers::block::backend::{self, Medium, MediumError, Server};
 use pv_drivers::block::{Disk, Operation, Options};
 use pv_drivers::device::Clock;
 use pv_drivers::device::handshake::FrontendError;
 use pv_drivers::device::testing::{Domain, Machine};
 
-use super::{BACK, GUEST, Meddler, PATIENCE, Program, Turn};
+use super::{BACK, Backend, GUEST, PATIENCE, Program, Stage};
 
-const ID: u32 = 51712;
 const HOME: &str = "device/vbd/51712";
 const SECTORS: usize = 2048;
-
-pub const NODES: &[&str] = &[
-    "sectors",
-    "sector-size",
-    "info",
-    "feature-flush-cache",
-    "feature-barrier",
-    "feature-discard",
-    "discard-granularity",
-    "feature-max-indirect-segments",
-    "feature-persistent",
-    "multi-queue-max-queues",
-    "multi-queue-num-queues",
-    "ring-ref",
-    "event-channel",
-    "queue-0/ring-ref",
-    "protocol",
-    "backend",
-    "backend-id",
-];
 
 struct Ram(Vec<u8>);
 
@@ -73,72 +50,66 @@ pub fn block(data: &[u8]) {
     steps(data);
 }
 
-fn open(machine: &Machine, back: &str) -> Result<Server<Domain, Ram>, FrontendError> {
-    let options = backend::Options {
-        queues: 2,
-        segments: 32,
-    };
-    let ram = Ram(vec![0; SECTORS * 512]);
-    Server::open(machine.domain(BACK), back, ram, options)
-}
+impl Backend for Server<Domain, Ram> {
+    const KIND: &'static str = "vbd";
+    const ID: u32 = 51712;
+    const NODES: &'static [&'static str] = &[
+        "sectors",
+        "sector-size",
+        "info",
+        "feature-flush-cache",
+        "feature-barrier",
+        "feature-discard",
+        "discard-granularity",
+        "feature-max-indirect-segments",
+        "feature-persistent",
+        "multi-queue-max-queues",
+        "multi-queue-num-queues",
+        "ring-ref",
+        "event-channel",
+        "queue-0/ring-ref",
+        "protocol",
+        "backend",
+        "backend-id",
+    ];
 
-fn serve(machine: &Machine, back: &str) -> Arc<Mutex<Server<Domain, Ram>>> {
-    Arc::new(Mutex::new(open(machine, back).expect("a device")))
+    fn open(machine: &Machine, back: &str) -> Result<Self, FrontendError> {
+        let options = backend::Options {
+            queues: 2,
+            segments: 32,
+        };
+        let ram = Ram(vec![0; SECTORS * 512]);
+        Self::open(machine.domain(BACK), back, ram, options)
+    }
+
+    fn work(&mut self) {
+        let _ = self.poll();
+    }
 }
 
 /// Runs a program; returns how many steps it had.
 pub fn steps(data: &[u8]) -> usize {
     let program = Program::new(data);
-    let machine = Machine::new();
-    machine.plug("vbd", ID, GUEST, BACK);
-    let mut meddler = Meddler::new(&machine, &program, "vbd", ID);
-    let back = meddler.back.clone();
-    let server = serve(&machine, &back);
-    let runs = program.clone();
-    let (host, home) = (machine.clone(), back.clone());
-    machine.meanwhile(move || {
-        runs.waits();
-        meddler.meddle(&mut |turn| {
-            let mut server = server.lock().expect("one thread");
-            match turn {
-                // Whatever it found wrong, it goes on with the next.
-                Turn::Work => drop(server.poll()),
-                // Without its nodes there is no other one.
-                Turn::Restart => {
-                    if let Ok(next) = open(&host, &home) {
-                        *server = next;
-                    }
-                }
-            }
-        });
-    });
+    let stage = Stage::<Server<Domain, Ram>>::hostile(&program);
     let options = Options {
         queues: 1 + program.below(3),
         segments: 1 + program.below(40),
         keep_pages: program.below(100),
         patience: PATIENCE,
     };
-    let Ok(mut disk) = Disk::open(machine.domain(GUEST), HOME, options) else {
+    let Ok(mut disk) = Disk::open(stage.machine.domain(GUEST), HOME, options) else {
         return program.steps();
     };
     while let Some(deed) = program.byte() {
         program.begins();
         step(&mut disk, &program, deed);
     }
-    Meddler::repair(&machine, &back);
-    machine.plug("vbd", ID, GUEST, BACK);
-    let server = serve(&machine, &back);
-    machine.meanwhile(move || {
-        let _ = server.lock().expect("one thread").poll();
-    });
-    machine.restore(GUEST);
+    stage.honest();
     disk.connect().expect("an honest backend");
     let mut got = [0; 512];
     disk.write(1, &[7; 512]).expect("an honest backend");
     disk.read(1, &mut got).expect("an honest backend");
     assert_eq!(got, [7; 512]);
-    // Its hook holds the machine itself.
-    machine.rest();
     program.steps()
 }
 

@@ -17,10 +17,12 @@ pub use net::{net, steps as net_steps};
 pub use p9::{p9, steps as p9_steps};
 pub use store::{steps as store_steps, store};
 
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use pv_drivers::device::handshake::FrontendError;
 use pv_drivers::device::testing::Machine;
 use pv_drivers::device::{DomId, Store};
 use pv_drivers::ring::Page;
@@ -142,18 +144,86 @@ const LONG: &str = match core::str::from_utf8(&[b'9'; 2000]) {
     Err(_) => "",
 };
 
+/// The backend of a kind of devices.
+trait Backend: Sized + Send + 'static {
+    const KIND: &'static str;
+    const ID: u32;
+    /// Nodes worth a change, in either half.
+    const NODES: &'static [&'static str];
+
+    /// The half in this folder, if its nodes are there.
+    fn open(machine: &Machine, back: &str) -> Result<Self, FrontendError>;
+
+    /// Does what there is to do. Whatever it finds wrong, it goes on with the next.
+    fn work(&mut self);
+}
+
+/// A machine with one device, for its frontend to be tried on.
+struct Stage<B> {
+    machine: Machine,
+    back: String,
+    backend: PhantomData<B>,
+}
+
+impl<B: Backend> Stage<B> {
+    /// Whenever the guest waits, everything behind its back is meddled with as the program says.
+    fn hostile(program: &Program) -> Self {
+        let machine = Machine::new();
+        machine.plug(B::KIND, B::ID, GUEST, BACK);
+        let back = format!("/local/domain/0/backend/{}/{}/{}", B::KIND, GUEST.0, B::ID);
+        let stage = Self {
+            machine,
+            back,
+            backend: PhantomData,
+        };
+        let mut meddler = Meddler::new(&stage, program);
+        let mut server = stage.open();
+        let program = program.clone();
+        let (host, home) = (stage.machine.clone(), stage.back.clone());
+        stage.machine.meanwhile(move || {
+            program.waits();
+            meddler.meddle(&mut |turn| match turn {
+                Turn::Work => server.work(),
+                // Without its nodes there is no other one.
+                Turn::Restart => {
+                    if let Ok(next) = B::open(&host, &home) {
+                        server = next;
+                    }
+                }
+            });
+        });
+        stage
+    }
+
+    fn open(&self) -> B {
+        B::open(&self.machine, &self.back).expect("a device")
+    }
+
+    /// The guest is restored, and has a device whose backend works as it should.
+    fn honest(&self) {
+        Meddler::repair(&self.machine, &self.back);
+        self.machine.plug(B::KIND, B::ID, GUEST, BACK);
+        let mut server = self.open();
+        self.machine.meanwhile(move || server.work());
+        self.machine.restore(GUEST);
+    }
+}
+
+impl<B> Drop for Stage<B> {
+    fn drop(&mut self) {
+        // Its hook holds the machine itself.
+        self.machine.rest();
+    }
+}
+
 impl Meddler {
-    fn new(machine: &Machine, program: &Program, kind: &str, id: u32) -> Self {
+    fn new<B: Backend>(stage: &Stage<B>, program: &Program) -> Self {
         Self {
-            machine: machine.clone(),
+            machine: stage.machine.clone(),
             program: program.clone(),
-            back: format!("/local/domain/0/backend/{kind}/{}/{id}", GUEST.0),
-            front: format!("/local/domain/{}/device/{kind}/{id}", GUEST.0),
-            nodes: match kind {
-                "vbd" => block::NODES,
-                "vif" => net::NODES,
-                _ => p9::NODES,
-            },
+            back: stage.back.clone(),
+            front: format!("/local/domain/{}/device/{}/{}", GUEST.0, B::KIND, B::ID),
+            nodes: B::NODES,
             kept: Vec::new(),
         }
     }

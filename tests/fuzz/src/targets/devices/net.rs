@@ -1,35 +1,14 @@
 //! A network card.
 
-use std::sync::{Arc, Mutex};
-
 use pv_drivers::device::Clock;
 use pv_drivers::device::handshake::FrontendError;
 use pv_drivers::device::testing::{Domain, Machine};
 use pv_drivers::net::backend::{Network, Server};
 use pv_drivers::net::{Card, Integrity, Offload, Options, Received, checksum};
 
-use super::{BACK, GUEST, Meddler, PATIENCE, Program, Turn};
+use super::{BACK, Backend, GUEST, PATIENCE, Program, Stage};
 
 const HOME: &str = "device/vif/0";
-
-pub const NODES: &[&str] = &[
-    "feature-rx-copy",
-    "feature-sg",
-    "feature-gso-tcpv4",
-    "feature-split-event-channels",
-    "feature-ipv6-csum-offload",
-    "multi-queue-max-queues",
-    "multi-queue-num-queues",
-    "tx-ring-ref",
-    "rx-ring-ref",
-    "event-channel-rx",
-    "queue-0/tx-ring-ref",
-    "request-rx-copy",
-    "feature-no-csum-offload",
-    "mac",
-    "mtu",
-    "backend",
-];
 
 /// Sends back what it gets, and makes frames of its own.
 #[derive(Default)]
@@ -69,60 +48,55 @@ pub fn net(data: &[u8]) {
     steps(data);
 }
 
-fn open(machine: &Machine, back: &str) -> Result<Server<Domain, Echo>, FrontendError> {
-    Server::open(machine.domain(BACK), back, Echo::default(), 2)
-}
+impl Backend for Server<Domain, Echo> {
+    const KIND: &'static str = "vif";
+    const ID: u32 = 0;
+    const NODES: &'static [&'static str] = &[
+        "feature-rx-copy",
+        "feature-sg",
+        "feature-gso-tcpv4",
+        "feature-split-event-channels",
+        "feature-ipv6-csum-offload",
+        "multi-queue-max-queues",
+        "multi-queue-num-queues",
+        "tx-ring-ref",
+        "rx-ring-ref",
+        "event-channel-rx",
+        "queue-0/tx-ring-ref",
+        "request-rx-copy",
+        "feature-no-csum-offload",
+        "mac",
+        "mtu",
+        "backend",
+    ];
 
-fn serve(machine: &Machine, back: &str) -> Arc<Mutex<Server<Domain, Echo>>> {
-    Arc::new(Mutex::new(open(machine, back).expect("a device")))
+    fn open(machine: &Machine, back: &str) -> Result<Self, FrontendError> {
+        Self::open(machine.domain(BACK), back, Echo::default(), 2)
+    }
+
+    fn work(&mut self) {
+        let _ = self.poll();
+    }
 }
 
 /// Runs a program; returns how many steps it had.
 pub fn steps(data: &[u8]) -> usize {
     let program = Program::new(data);
-    let machine = Machine::new();
-    machine.plug("vif", 0, GUEST, BACK);
-    let mut meddler = Meddler::new(&machine, &program, "vif", 0);
-    let back = meddler.back.clone();
-    let server = serve(&machine, &back);
-    let runs = program.clone();
-    let (host, home) = (machine.clone(), back.clone());
-    machine.meanwhile(move || {
-        runs.waits();
-        meddler.meddle(&mut |turn| {
-            let mut server = server.lock().expect("one thread");
-            match turn {
-                // Whatever it found wrong, it goes on with the next.
-                Turn::Work => drop(server.poll()),
-                // Without its nodes there is no other one.
-                Turn::Restart => {
-                    if let Ok(next) = open(&host, &home) {
-                        *server = next;
-                    }
-                }
-            }
-        });
-    });
+    let stage = Stage::<Server<Domain, Echo>>::hostile(&program);
     let options = Options {
         queues: 1 + program.below(3),
         receive_pages: 1 + program.below(40),
         large_receive: program.below(2) == 0,
         patience: PATIENCE,
     };
-    let Ok(mut card) = Card::open(machine.domain(GUEST), HOME, options) else {
+    let Ok(mut card) = Card::open(stage.machine.domain(GUEST), HOME, options) else {
         return program.steps();
     };
     while let Some(deed) = program.byte() {
         program.begins();
         step(&mut card, &program, deed);
     }
-    Meddler::repair(&machine, &back);
-    machine.plug("vif", 0, GUEST, BACK);
-    let server = serve(&machine, &back);
-    machine.meanwhile(move || {
-        let _ = server.lock().expect("one thread").poll();
-    });
-    machine.restore(GUEST);
+    stage.honest();
     card.connect().expect("an honest backend");
     card.send(0, &[&[5; 100]], Offload::default())
         .expect("an empty ring");
@@ -140,8 +114,6 @@ pub fn steps(data: &[u8]) -> usize {
         }
     }
     assert_eq!(frame, [5; 100]);
-    // Its hook holds the machine itself.
-    machine.rest();
     program.steps()
 }
 

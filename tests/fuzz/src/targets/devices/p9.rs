@@ -1,74 +1,54 @@
 //! Files of another domain.
 
-use std::sync::{Arc, Mutex};
-
 use pv_drivers::device::handshake::FrontendError;
 use pv_drivers::device::testing::{Domain, Machine};
 use pv_drivers::p9::testing::Server;
 use pv_drivers::p9::{Access, File, Files, Options};
 
-use super::{BACK, GUEST, Meddler, PATIENCE, Program, Turn};
+use super::{BACK, Backend, GUEST, PATIENCE, Program, Stage};
 
 const HOME: &str = "device/9pfs/0";
 const MOTD: &[u8] = b"Hello.\n";
-
-pub const NODES: &[&str] = &[
-    "versions",
-    "max-rings",
-    "max-ring-page-order",
-    "version",
-    "num-rings",
-    "ring-ref0",
-    "event-channel-0",
-    "backend",
-];
 
 /// The target.
 pub fn p9(data: &[u8]) {
     steps(data);
 }
 
-fn open(machine: &Machine, back: &str) -> Result<Server<Domain>, FrontendError> {
-    let mut server = Server::open(machine.domain(BACK), back)?;
-    server.files().insert("etc/motd".into(), MOTD.into());
-    Ok(server)
-}
+impl Backend for Server<Domain> {
+    const KIND: &'static str = "9pfs";
+    const ID: u32 = 0;
+    const NODES: &'static [&'static str] = &[
+        "versions",
+        "max-rings",
+        "max-ring-page-order",
+        "version",
+        "num-rings",
+        "ring-ref0",
+        "event-channel-0",
+        "backend",
+    ];
 
-fn serve(machine: &Machine, back: &str) -> Arc<Mutex<Server<Domain>>> {
-    Arc::new(Mutex::new(open(machine, back).expect("a device")))
+    fn open(machine: &Machine, back: &str) -> Result<Self, FrontendError> {
+        let mut server = Self::open(machine.domain(BACK), back)?;
+        server.files().insert("etc/motd".into(), MOTD.into());
+        Ok(server)
+    }
+
+    fn work(&mut self) {
+        let _ = self.poll();
+    }
 }
 
 /// Runs a program; returns how many steps it had.
 pub fn steps(data: &[u8]) -> usize {
     let program = Program::new(data);
-    let machine = Machine::new();
-    machine.plug("9pfs", 0, GUEST, BACK);
-    let mut meddler = Meddler::new(&machine, &program, "9pfs", 0);
-    let back = meddler.back.clone();
-    let server = serve(&machine, &back);
-    let runs = program.clone();
-    let (host, home) = (machine.clone(), back.clone());
-    machine.meanwhile(move || {
-        runs.waits();
-        meddler.meddle(&mut |turn| {
-            let mut server = server.lock().expect("one thread");
-            match turn {
-                // Whatever it found wrong, it goes on with the next.
-                Turn::Work => drop(server.poll()),
-                // Without its nodes there is no other one.
-                Turn::Restart => {
-                    if let Ok(next) = open(&host, &home) {
-                        *server = next;
-                    }
-                }
-            }
-        });
-    });
+    let stage = Stage::<Server<Domain>>::hostile(&program);
     let options = Options {
         order: 1 + program.below(4) as u32,
         patience: PATIENCE,
     };
-    let Ok(mut files) = Files::open(machine.domain(GUEST), HOME, options) else {
+    let Ok(mut files) = Files::open(stage.machine.domain(GUEST), HOME, options) else {
         return program.steps();
     };
     let mut open = Vec::new();
@@ -76,13 +56,7 @@ pub fn steps(data: &[u8]) -> usize {
         program.begins();
         step(&mut files, &mut open, &program, deed);
     }
-    Meddler::repair(&machine, &back);
-    machine.plug("9pfs", 0, GUEST, BACK);
-    let server = serve(&machine, &back);
-    machine.meanwhile(move || {
-        let _ = server.lock().expect("one thread").poll();
-    });
-    machine.restore(GUEST);
+    stage.honest();
     files.connect().expect("an honest backend");
     let file = files
         .open_file("etc/motd", Access::Read)
@@ -90,8 +64,6 @@ pub fn steps(data: &[u8]) -> usize {
     let mut into = [0; 100];
     let count = files.read(&file, 0, &mut into).expect("it is readable");
     assert_eq!(&into[..count], MOTD);
-    // Its hook holds the machine itself.
-    machine.rest();
     program.steps()
 }
 
