@@ -61,7 +61,7 @@ fn bad_config(error: impl ToString) -> Failure {
 /// Keeps the configuration, so that a restart and a new daemon find it.
 fn change(worker: &Worker, change: impl FnOnce(&mut DomainConfig)) {
     let config = worker.entry.change(change);
-    let uuid = worker.entry.uuid;
+    let uuid = worker.entry.uuid();
     if let Err(error) = worker.daemon.persist.change(uuid, &config) {
         tracing::warn!(domain = worker.entry.domain.0, %error, "configuration not kept");
     }
@@ -117,7 +117,7 @@ fn rename(worker: &Worker, name: &str) -> Result<Response, Failure> {
     let home = domain_path(domain);
     worker.machine.store.write(&[
         Node::new(format!("{home}/name"), &*name),
-        Node::new(format!("{}/name", vm_path(worker.entry.uuid)), &*name),
+        Node::new(format!("{}/name", vm_path(worker.entry.uuid())), &*name),
     ])?;
     change(worker, |config| config.name = name);
     worker.tell(DomainEventKind::Renamed(old));
@@ -203,7 +203,7 @@ fn attach_vif(worker: &Worker, mut vif: Vif) -> Result<Response, Failure> {
     let domain = worker.entry.domain;
     let taken = devices(&worker.machine.store, domain, Kind::Vif)?;
     let free = (0..).find(|id| taken.iter().all(|device| device.id != *id));
-    vif::complete(&mut vif, free.unwrap_or(0), worker.entry.uuid);
+    vif::complete(&mut vif, free.unwrap_or(0), worker.entry.uuid());
     worker.machine.attach_vif(domain, &vif)?;
     let id = vif.devid.unwrap_or(0);
     change(worker, |config| config.vif.push(vif));

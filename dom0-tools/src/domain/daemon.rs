@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::create::{self, Progress, Source};
 use super::events::Events;
+use super::keeping;
 use super::link::Link;
 use super::machine::{Machine, StepError};
 use super::persist::{Known, Persist};
@@ -16,7 +17,7 @@ use super::worker::{self, Task};
 use crate::config::{DomainConfig, DomainName, Uuid};
 use crate::ctl::{DomainInfo, Xen};
 use crate::device::console::service::Consoles;
-use crate::device::nodes::{Node, Nodes, StoreFailure, domain_path};
+use crate::device::nodes::{Nodes, StoreFailure, domain_path};
 use crate::stream::partial;
 use crate::sys::{DomId, GntDev};
 
@@ -188,18 +189,22 @@ impl Daemon {
             partial::remove_left(&file);
         }
         self.persist.snapshots().sweep();
-        let mut living = Vec::new();
+        let living: Vec<Uuid> = domains
+            .iter()
+            .filter(|info| self.lives(info))
+            .map(|info| Uuid(info.handle))
+            .collect();
+        // Before one that is adopted can owe another.
+        let due = self.due(&living);
         for info in &domains {
-            let uuid = Uuid(info.handle);
-            match self.persist.known(uuid) {
+            match self.persist.known(Uuid(info.handle)) {
                 Known::Making => {
                     tracing::warn!(domain = info.domain.0, "was not complete: destroyed");
                     self.drop_domain(info.domain);
                 }
-                Known::Complete(config) if !info.dying && !self.persist.is_ending(uuid) => {
-                    living.push(uuid);
+                Known::Complete(config) if self.lives(info) => {
                     self.let_run(info);
-                    if let Err(error) = self.adopt(info.domain, *config) {
+                    if let Err(error) = self.adopt(info, *config) {
                         tracing::error!(domain = info.domain.0, %error, "not adopted");
                     }
                 }
@@ -209,7 +214,7 @@ impl Daemon {
         }
         self.persist.retain(&living);
         self.sweep(&domains)?;
-        self.start_due(&living);
+        self.start_due(due);
         Ok(())
     }
 
@@ -227,14 +232,26 @@ impl Daemon {
         self.persist.mark_running(uuid);
     }
 
-    /// Starts the successors that a former daemon owed, each in a thread of its own.
-    fn start_due(self: &Arc<Self>, living: &[Uuid]) {
-        for config in self.persist.due() {
-            let Some(uuid) = config.uuid else { continue };
-            if living.contains(&uuid) {
-                self.persist.unmark_start(uuid);
-                continue;
-            }
+    /// Whether a domain is complete, and not about to end.
+    fn lives(&self, info: &DomainInfo) -> bool {
+        let uuid = Uuid(info.handle);
+        let complete = matches!(self.persist.known(uuid), Known::Complete(_));
+        complete && !info.dying && !self.persist.is_ending(uuid)
+    }
+
+    /// The successors that a former daemon owed, but those whose predecessors live.
+    fn due(&self, living: &[Uuid]) -> Vec<(Uuid, DomainConfig)> {
+        for uuid in living {
+            self.persist.unmark_start(*uuid);
+        }
+        let due = self.persist.due().into_iter();
+        due.filter_map(|config| Some((config.uuid?, config)))
+            .collect()
+    }
+
+    /// Starts successors, each in a thread of its own.
+    fn start_due(self: &Arc<Self>, due: Vec<(Uuid, DomainConfig)>) {
+        for (uuid, config) in due {
             let daemon = Arc::clone(self);
             let spawned = std::thread::Builder::new()
                 .name("successor".into())
@@ -251,14 +268,10 @@ impl Daemon {
         }
     }
 
-    fn adopt(self: &Arc<Self>, domain: DomId, config: DomainConfig) -> Result<(), StepError> {
-        let machine = self.machine();
-        // The store is newer: a rename may have come between the two.
-        let path = format!("{}/name", domain_path(domain));
-        let name = machine.store.read(&path)?;
-        if name.as_deref() != Some(&*config.name) {
-            machine.store.write(&[Node::new(path, &*config.name)])?;
-        }
+    fn adopt(self: &Arc<Self>, info: &DomainInfo, config: DomainConfig) -> Result<(), StepError> {
+        let (machine, domain) = (self.machine(), info.domain);
+        // A rename may have come to the configuration and not to the store.
+        keeping::introduce(&machine.store, domain, Uuid(info.handle), &config)?;
         if let Err(error) = machine.serve_console(domain, &config.name) {
             tracing::warn!(domain = domain.0, %error, "console");
         }

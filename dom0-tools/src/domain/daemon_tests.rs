@@ -205,6 +205,12 @@ impl Host {
         (Arc::new(daemon), way)
     }
 
+    /// What the hypervisor says of a domain's UUID.
+    fn machine_handle(&self, domain: DomId) -> [u8; 16] {
+        let xen = Xen::new(Arc::new(self.machine.clone()));
+        xen.domain_info(domain).unwrap().handle
+    }
+
     /// One that has taken over, and watches.
     fn next_daemon(&self) -> Arc<Daemon> {
         let (daemon, _) = self.daemon();
@@ -558,3 +564,6 @@ fn a_crash_is_dumped_and_started_anew_or_not() {
     let core = std::fs::read(dumps[0].as_ref().unwrap().path()).unwrap();
     assert_eq!(core[..4], *b"\x7fELF");
 }
+
+#[path = "keeping_tests.rs"]
+mod keeping;

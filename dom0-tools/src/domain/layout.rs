@@ -28,23 +28,17 @@ pub fn vm_path(uuid: Uuid) -> String {
     format!("/vm/{uuid}")
 }
 
-/// The nodes of a domain that is being made, before it has memory. `now` is in seconds since
-/// 1970.
-pub fn skeleton(domain: DomId, uuid: Uuid, config: &DomainConfig, now: u64) -> Vec<Node> {
-    let (home, tools, vm) = (domain_path(domain), tools_path(domain), vm_path(uuid));
-    let host = Permissions::read_by(TOOLS_DOMAIN, domain);
-    let guest = Permissions::only(domain);
+/// What says who a domain is: its name, and the way to what outlives a reboot. `start` is in seconds
+/// since 1970, as text.
+pub fn identity(domain: DomId, uuid: Uuid, config: &DomainConfig, start: &str) -> Vec<Node> {
+    let (home, vm) = (domain_path(domain), vm_path(uuid));
     let mut nodes = vec![
-        Node::directory(&home, host.clone()),
         Node::new(format!("{home}/vm"), &vm),
         Node::new(format!("{home}/name"), &*config.name),
-        Node::new(format!("{home}/domid"), domain.to_string()),
-        Node::directory(format!("{tools}/device"), Permissions::only(TOOLS_DOMAIN)),
-        Node::new(format!("{tools}/type"), "pv"),
-        Node::directory(&vm, host.clone()),
+        Node::directory(&vm, Permissions::read_by(TOOLS_DOMAIN, domain)),
         Node::new(format!("{vm}/uuid"), uuid.to_string()),
         Node::new(format!("{vm}/name"), &*config.name),
-        Node::new(format!("{vm}/start_time"), format!("{now}.00")),
+        Node::new(format!("{vm}/start_time"), start),
         Node::new(format!("{vm}/image/ostype"), "linux"),
         Node::new(
             format!("{vm}/image/kernel"),
@@ -59,6 +53,22 @@ pub fn skeleton(domain: DomId, uuid: Uuid, config: &DomainConfig, now: u64) -> V
     if let Some(ramdisk) = &config.ramdisk {
         nodes.push(Node::new(format!("{vm}/image/ramdisk"), ramdisk));
     }
+    nodes
+}
+
+/// The nodes of a domain that is being made, before it has memory. `now` is in seconds since
+/// 1970.
+pub fn skeleton(domain: DomId, uuid: Uuid, config: &DomainConfig, now: u64) -> Vec<Node> {
+    let (home, tools) = (domain_path(domain), tools_path(domain));
+    let host = Permissions::read_by(TOOLS_DOMAIN, domain);
+    let guest = Permissions::only(domain);
+    let mut nodes = vec![
+        Node::directory(&home, host.clone()),
+        Node::new(format!("{home}/domid"), domain.to_string()),
+        Node::directory(format!("{tools}/device"), Permissions::only(TOOLS_DOMAIN)),
+        Node::new(format!("{tools}/type"), "pv"),
+    ];
+    nodes.extend(identity(domain, uuid, config, &format!("{now}.00")));
     for path in ["cpu", "memory", "device", "control", "console", "store"] {
         nodes.push(Node::directory(format!("{home}/{path}"), host.clone()));
     }
@@ -151,14 +161,16 @@ pub fn remains(domain: DomId, vm: Option<&str>) -> Vec<String> {
     let backend = format!("{}/backend/console/{domain}", domain_path(TOOLS_DOMAIN));
     let mut paths = vec![backend, domain_path(domain), tools_path(domain)];
     // Only what is of the form we write: the node is dom0's, and yet.
-    if let Some(vm) = vm.filter(|vm| vm.strip_prefix("/vm/").is_some_and(is_uuid)) {
+    if let Some(vm) = vm.filter(|vm| is_vm_path(vm)) {
         paths.push(vm.to_owned());
     }
     paths
 }
 
-fn is_uuid(text: &str) -> bool {
-    text.parse::<Uuid>().is_ok()
+/// Whether this is of the form of [`vm_path`].
+pub fn is_vm_path(text: &str) -> bool {
+    text.strip_prefix("/vm/")
+        .is_some_and(|uuid| uuid.parse::<Uuid>().is_ok())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! | [`machine`] | the steps of a creation on this machine |
 //! | [`link`] | a connection to xenstore |
 //! | [`worker`], [`control`] | a domain's own thread, and what can be asked of it |
+//! | [`keeping`] | a stopped domain beside its successor |
 //! | [`registry`], [`persist`] | which domains there are: in memory, on disk |
 //! | [`daemon`], [`server`] | what all threads share; the socket |
 //! | [`saving`], [`restoring`] | a domain into a file, and out of one |
@@ -28,6 +29,7 @@ pub mod daemon;
 pub mod events;
 pub mod exporter;
 pub mod failure;
+pub mod keeping;
 pub mod layout;
 pub mod life;
 pub mod link;

@@ -16,8 +16,6 @@ pub const MOST_TASKS: usize = 16;
 pub struct Entry {
     /// Its number.
     pub domain: DomId,
-    /// Its UUID.
-    pub uuid: Uuid,
     tasks: SyncSender<Task>,
     config: Mutex<DomainConfig>,
 }
@@ -33,10 +31,9 @@ pub enum NotTaken {
 
 impl Entry {
     /// A domain and where its tasks go.
-    pub fn new(domain: DomId, uuid: Uuid, config: DomainConfig, tasks: SyncSender<Task>) -> Self {
+    pub fn new(domain: DomId, config: DomainConfig, tasks: SyncSender<Task>) -> Self {
         Self {
             domain,
-            uuid,
             tasks,
             config: Mutex::new(config),
         }
@@ -50,6 +47,11 @@ impl Entry {
     /// Its name as it is now.
     pub fn name(&self) -> String {
         self.lock().name.to_string()
+    }
+
+    /// Its UUID as it is now. A complete configuration has one.
+    pub fn uuid(&self) -> Uuid {
+        self.lock().uuid.unwrap_or(Uuid([0; 16]))
     }
 
     /// Changes its configuration, and returns the new one.
@@ -122,7 +124,7 @@ impl Registry {
                 other.domain
             ));
         }
-        if let Some(other) = inner.domains.values().find(|entry| entry.uuid == uuid) {
+        if let Some(other) = inner.domains.values().find(|entry| entry.uuid() == uuid) {
             return Err(format!(
                 "the UUID {uuid} belongs to domain {}: leave it out to get a new one",
                 other.domain
@@ -183,9 +185,10 @@ mod tests {
         drop(registry.reserve("web", second).unwrap());
 
         let text = "name = \"web\"\nkernel = \"/k\"\nmemory = \"64M\"\n";
-        let config = DomainConfig::from_toml(text, "test").unwrap();
+        let mut config = DomainConfig::from_toml(text, "test").unwrap();
+        config.uuid = Some(first);
         let (tasks, _receiver) = sync_channel(MOST_TASKS);
-        registry.add(Arc::new(Entry::new(DomId(3), first, config, tasks)));
+        registry.add(Arc::new(Entry::new(DomId(3), config, tasks)));
         let error = registry.reserve("web", second).unwrap_err();
         assert!(error.contains("domain 3"), "{error}");
         assert!(registry.reserve("db", first).is_err());

@@ -174,7 +174,7 @@ fn while_suspended<T>(
         );
         return Err(Failure::new(FailureCode::Denied, text));
     }
-    let (uuid, persist) = (worker.entry.uuid, &worker.daemon.persist);
+    let (uuid, persist) = (worker.entry.uuid(), &worker.daemon.persist);
     // One that was asked before, and may suspend itself yet on that account.
     let late = persist.is_saving(uuid);
     persist.mark_saving(uuid).map_err(not_noted)?;
@@ -217,7 +217,7 @@ fn while_noted<T>(
     file: &Path,
     work: impl FnOnce(&mut Worker) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let uuid = worker.entry.uuid;
+    let uuid = worker.entry.uuid();
     let noted = worker.daemon.persist.mark_writing(uuid, file);
     noted.map_err(not_noted)?;
     let done = work(worker);

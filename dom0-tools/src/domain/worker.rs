@@ -13,10 +13,9 @@ use super::life::{Input, Life, Order, Phase, Policy, Then};
 use super::machine::Machine;
 use super::protocol::{Answer, DomainEventKind, Event, Failure, FailureCode, Request, Response};
 use super::registry::{Entry, MOST_TASKS};
-use super::{control, saving};
-use crate::config::{DomainConfig, DomainName};
+use super::{control, keeping, saving};
+use crate::config::DomainConfig;
 use crate::ctl::ShutdownReason;
-use crate::device::nodes::{Node, Nodes, domain_path};
 use crate::sys::DomId;
 
 /// Something to do.
@@ -37,6 +36,8 @@ pub struct Worker {
     /// What others know of the domain.
     pub entry: Arc<Entry>,
     life: Life,
+    /// The configuration of a successor, if it is not that of this domain.
+    owed: Option<DomainConfig>,
     /// Whether the end of its life was told.
     stopped_told: bool,
 }
@@ -52,13 +53,13 @@ pub fn start(
     config: DomainConfig,
 ) -> std::io::Result<Arc<Entry>> {
     let (sender, tasks) = sync_channel(MOST_TASKS);
-    let uuid = config.uuid.unwrap_or(crate::config::Uuid([0; 16]));
-    let entry = Arc::new(Entry::new(domain, uuid, config, sender));
+    let entry = Arc::new(Entry::new(domain, config, sender));
     let worker = Worker {
         daemon: Arc::clone(daemon),
         machine,
         entry: Arc::clone(&entry),
         life: Life::found(),
+        owed: None,
         stopped_told: false,
     };
     daemon.registry.add(Arc::clone(&entry));
@@ -138,7 +139,7 @@ impl Worker {
     /// Lets a domain go on that suspended itself when its save had been given up, or whose saving
     /// daemon was killed. Says whether it was one.
     fn goes_on_late(&self) -> bool {
-        let uuid = self.entry.uuid;
+        let uuid = self.entry.uuid();
         if self.phase() != Phase::Alive || !self.daemon.persist.is_saving(uuid) {
             return false;
         }
@@ -164,7 +165,7 @@ impl Worker {
     /// Writes down that a successor is due, before the first step towards it, or is not any
     /// more: another daemon may have to go on.
     fn note_successor(&self, before: Phase) {
-        let (uuid, persist) = (self.entry.uuid, &self.daemon.persist);
+        let (uuid, persist) = (self.entry.uuid(), &self.daemon.persist);
         match (before, self.life.phase()) {
             (Phase::Ending(Then::Start), Phase::Ending(Then::Nothing)) => {
                 persist.unmark_start(uuid);
@@ -186,15 +187,14 @@ impl Worker {
                     self.trouble(&format!("its memory is not dumped: {}", failure.text));
                 }
             }
-            Order::Rename => {
-                if let Err(error) = self.make_room() {
-                    self.trouble(&error.text);
-                }
-            }
+            Order::Rename => match keeping::make_room(self) {
+                Ok(owed) => self.owed = Some(owed),
+                Err(error) => self.trouble(&error.text),
+            },
             Order::Destroy => {
                 // Killed from here on, the next daemon finishes it: a domain without devices would
                 // be of no use.
-                if let Err(error) = self.daemon.persist.mark_ending(self.entry.uuid) {
+                if let Err(error) = self.daemon.persist.mark_ending(self.entry.uuid()) {
                     self.trouble(&error.to_string());
                 }
                 if let Err(error) = self.machine.destroy(domain) {
@@ -209,7 +209,7 @@ impl Worker {
                     Err(error) => self.trouble(&error.to_string()),
                 }
                 self.daemon.registry.remove(domain);
-                self.daemon.persist.forget(self.entry.uuid);
+                self.daemon.persist.forget(self.entry.uuid());
                 self.tell(DomainEventKind::Destroyed);
                 self.input(Input::Released);
             }
@@ -233,31 +233,17 @@ impl Worker {
         saving::dump(self, &folder.join(file), &|_| {}).map(drop)
     }
 
-    fn start_successor(&self) {
-        let config = self.entry.config();
+    fn start_successor(&mut self) {
+        let own = || self.entry.config();
+        let config = self.owed.take().unwrap_or_else(own);
+        let uuid = config.uuid;
         match self.daemon.create(config, false, &mut |_, _, _| {}) {
             Ok(domain) => self.tell(DomainEventKind::Restarted(domain.0)),
             Err(failure) => self.trouble(&format!("not started anew: {}", failure.text)),
         }
-        self.daemon.persist.unmark_start(self.entry.uuid);
-    }
-
-    /// Gives the name and the UUID to a successor: this one is called `NAME-DOMID` and kept.
-    fn make_room(&self) -> Result<(), Failure> {
-        let domain = self.entry.domain;
-        let name: DomainName =
-            format!("{}-{domain}", self.entry.name())
-                .parse()
-                .map_err(|error| {
-                    let error: crate::config::BadValue = error;
-                    Failure::new(FailureCode::Failed, error.to_string())
-                })?;
-        // As long as it is in the registry, its UUID would stop the successor.
-        self.daemon.registry.remove(domain);
-        self.entry.change(|config| config.name = name.clone());
-        let path = format!("{}/name", domain_path(domain));
-        self.machine.store.write(&[Node::new(path, &*name)])?;
-        Ok(())
+        if let Some(uuid) = uuid {
+            self.daemon.persist.unmark_start(uuid);
+        }
     }
 
     /// Tells listeners.

@@ -170,6 +170,11 @@ impl State {
                 answer(&mut call.u, &info);
                 Ok(())
             }
+            XEN_DOMCTL_SETDOMAINHANDLE => {
+                let wanted: XenDomctlSetdomainhandle = argument(&call.u);
+                self.domain(id)?.handle = wanted.handle;
+                Ok(())
+            }
             XEN_DOMCTL_PAUSEDOMAIN => self.domain(id)?.pause(true),
             XEN_DOMCTL_UNPAUSEDOMAIN => self.domain(id)?.pause(false),
             XEN_DOMCTL_RESUMEDOMAIN => {
