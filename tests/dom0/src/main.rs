@@ -6,6 +6,7 @@
 mod bench;
 mod disk;
 mod domain;
+mod lateness;
 mod load;
 mod measure;
 mod memory;
@@ -26,6 +27,7 @@ const USAGE: &str = "usage: dom0-load bench
        dom0-load measure-tcp ADDRESS MIB KIND...
        dom0-load measure-serve ADDRESS
        dom0-load cpu-time DOMAIN
+       dom0-load lateness SECONDS
        dom0-load sit
        dom0-load await FILE TEXT SECONDS";
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         }
         ["measure-serve", address] => measure::net::serve(address),
         ["cpu-time", domain] => number(domain).and_then(domain::spent),
+        ["lateness", seconds] => number(seconds).and_then(lateness::run),
         ["sit"] => domain::sit(),
         ["await", file, text, seconds] => number(seconds).and_then(|s| wait::run(file, text, s)),
         // Roles of `bench` and `load`, started by themselves.

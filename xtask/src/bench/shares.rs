@@ -25,6 +25,9 @@ const SLICE: u64 = 30_000;
 fn right(row: &str) -> Right {
     if row.contains("hundredths") {
         Right::Hundred
+    } else if row.starts_with("ping") {
+        // Dom0 has its part in it, which is none of those who sleep.
+        Right::Less
     } else {
         Right::AtMost(SLICE)
     }
@@ -44,8 +47,12 @@ mod tests {
             ),
             ("cap of 40 %: hundredths of it", Right::Hundred),
             (
-                "ping of a sleeping guest while three work, longest, microseconds",
+                "wake-up of a sleeping guest while three work, latest, microseconds",
                 Right::AtMost(SLICE),
+            ),
+            (
+                "ping of a sleeping guest while three work, longest, microseconds",
+                Right::Less,
             ),
         ] {
             assert!(script.contains(name), "{name}");

@@ -37,5 +37,7 @@ if $tool sched-credit -d g1 -c 40 >/dev/null 2>&1; then
     $tool unpause g2
 fi
 shell g3 "(while :; do :; done &) >/dev/null 2>&1"
+row "wake-up of a sleeping guest while three work, latest, microseconds" \
+    "$(shell g4 "dom0-load lateness 20" | sed -n 's,.*latest: \([0-9]*\) us.*,\1,p')"
 row "ping of a sleeping guest while three work, longest, microseconds" \
     "$(ping -c 30 10.0.3.14 | sed -n 's,.*= [0-9.]*/[0-9.]*/\([0-9]*\)\.\([0-9]*\) ms,\1\2,p')"

@@ -44,7 +44,7 @@ pub struct Options {
 /// What the guests go through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Scenario {
-    /// One guest, from its making to its end, in every cell
+    /// A Linux guest, from its making to its end, and guests in Rust, in every cell
     Matrix,
     /// Eight guests at once, with disks and cards at work, CPUs and memory changed
     Eight,
@@ -84,7 +84,10 @@ impl Scenario {
 
     fn script(self) -> &'static str {
         match self {
-            Self::Matrix => include_str!("domains/matrix.sh"),
+            Self::Matrix => concat!(
+                include_str!("domains/examples.sh"),
+                include_str!("domains/matrix.sh")
+            ),
             Self::Eight => include_str!("domains/eight.sh"),
             Self::Churn => include_str!("domains/churn.sh"),
             Self::Save => include_str!("domains/save.sh"),
@@ -272,7 +275,9 @@ Written by `cargo xtask test domains --write-docs`. In each cell a machine is bo
 creates a Linux guest from Debian's kernel with a console, a disk and a network card. The guest
 writes its disk and reads it back, dom0 compares; they ping each other; 8 MiB go over TCP and back,
 every byte checked; it is paused, goes on, is asked to shut down, and leaves nothing: free memory,
-dom0's event channels and the store are as before. The seconds are those of the whole machine in
+dom0's event channels and the store are as before. Beside it run guests in Rust, of `pv-drivers`:
+`hello`, `stress`, `microbench`, `echo` (4 MiB over TCP, every byte checked) and `kv` (killed once, and no
+acknowledged write is lost). The seconds are those of the whole machine in
 emulation, from power-on to power-off.
 
 | | Debian's `xl` 4.17 | `ox` |

@@ -23,6 +23,15 @@ step "shutdown"
 $tool shutdown g1 || failed "shutdown"
 gone g1 120 || failed "the guest did not end"
 
+# Some of what the scenario `rust-guests` asks.
+one hello 1 "hello: done"
+one stress 4 "stress: done, 0 errors" "rounds=3"
+one microbench 1 "microbench: done"
+step "echo"
+echoing 1 4
+shut echo
+kv_server 4 1
+
 # Tables of dom0 that grew for the first guest stay as large, so a second one is measured.
 step "create and destroy"
 before=$(kept)
