@@ -1,5 +1,6 @@
 //! A domain that has stopped and is kept for looking at, beside its successor, which has its name and its
-//! UUID. The kept one gets others, so that a daemon that comes later can tell the two apart.
+//! UUID. The kept one gets others, so that a daemon that comes later can tell the two apart, and loses its
+//! disks and cards, which the successor needs.
 
 use super::daemon::random_uuid;
 use super::layout::{identity, is_vm_path, vm_path};
@@ -26,6 +27,7 @@ pub fn make_room(worker: &Worker) -> Result<DomainConfig, Failure> {
         let text = format!("{}: {error}", super::persist::FOLDER);
         Failure::new(FailureCode::Failed, text)
     };
+    worker.machine.end_devices(entry.domain);
     daemon.persist.mark_start(old, &owed).map_err(disk)?;
     daemon.persist.change(new, &kept).map_err(disk)?;
     daemon.xen.set_handle(entry.domain, new.0)?;
@@ -43,6 +45,8 @@ fn kept(config: &DomainConfig, domain: DomId, uuid: Uuid) -> Result<DomainConfig
             .parse()
             .map_err(|error: BadValue| Failure::new(FailureCode::BadConfig, error.to_string()))?,
         uuid: Some(uuid),
+        disk: Vec::new(),
+        vif: Vec::new(),
         on_poweroff: Action::Preserve,
         on_reboot: Action::Preserve,
         on_crash: Action::Preserve,

@@ -396,7 +396,8 @@ impl Machine {
         }
     }
 
-    fn end_devices(&self, domain: DomId) {
+    /// Gives up the devices of a domain that does not run any more. Goes on past failures.
+    pub fn end_devices(&self, domain: DomId) {
         for kind in Kind::ALL {
             match devices(&self.store, domain, kind) {
                 Ok(found) => found.into_iter().for_each(|device| self.give_up(device)),
