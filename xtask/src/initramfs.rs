@@ -55,6 +55,9 @@ const BACKEND_DRIVERS: &[&str] = &[
 /// Drivers that are there for `modprobe` but not loaded at start.
 const OTHER_DRIVERS: &[&str] = &["xen-blkback", "xen-netback", "loop", "bridge"];
 
+/// What dom0 needs for images by `qemu-nbd` and for cards in VLANs; a scenario's script loads them.
+const DEVICE_KINDS: &[&str] = &["nbd", "8021q"];
+
 const FOLDERS: &[&str] = &[
     "bin",
     "dev",
@@ -117,6 +120,24 @@ pub fn build(flavour: Flavour, kernel: &Kernel, toolstack: Toolstack) -> Result<
     write(&paths::cache()?.join(name), &archive.finish())
 }
 
+/// What a dom0 with a toolstack has for disks and cards of a more elaborate kind, as one more archive:
+/// programs, and modules that `/etc/drivers.kinds` lists.
+///
+/// # Errors
+/// When a part cannot be had or read.
+pub fn device_kinds(flavour: Flavour) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    let kernel = dom0::kernel(flavour)?;
+    add_modules(
+        &mut archive,
+        &kernel,
+        &[("kinds", DEVICE_KINDS)],
+        OTHER_DRIVERS,
+    )?;
+    toolstack::add_device_programs(&mut archive)?;
+    Ok(archive.finish())
+}
+
 /// Adds what both dom0 and guests stand on: folders, `/init`, busybox, and the program that loads
 /// and checks a machine.
 ///
@@ -137,13 +158,23 @@ pub fn add_ground(archive: &mut Archive, init: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Writes an initramfs with more files behind the given one: `(name, permissions, content)`.
+/// Writes an initramfs with more archives behind the given one, and more files: `(name, permissions,
+/// content)`.
 ///
 /// # Errors
 /// When a file cannot be read or written.
-pub fn extended(initrd: &Path, files: &[(&str, u32, &[u8])], to: &Path) -> Result<()> {
+pub fn extended(
+    initrd: &Path,
+    archives: &[Vec<u8>],
+    files: &[(&str, u32, &[u8])],
+    to: &Path,
+) -> Result<()> {
     let mut bytes =
         std::fs::read(initrd).with_context(|| format!("cannot read {}", initrd.display()))?;
+    for archive in archives {
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes.extend(archive);
+    }
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     let mut archive = Archive::default();
     for (name, permissions, content) in files {

@@ -16,6 +16,7 @@ mod modules;
 mod packages;
 mod paths;
 mod process;
+mod programs;
 mod qemu;
 mod run;
 mod serial;

@@ -75,6 +75,9 @@ pub struct Parts {
     /// More of dom0's files, by their path: for scripts.
     #[arg(skip)]
     pub files: Vec<(String, Vec<u8>)>,
+    /// More archives behind dom0's initramfs: for scripts.
+    #[arg(skip)]
+    pub archives: Vec<Vec<u8>>,
 }
 
 /// What lies below the kernel.
@@ -238,7 +241,7 @@ pub fn headless(
         let mut files = vec![("script", 0o755, script)];
         let more = parts.files.iter();
         files.extend(more.map(|(name, content)| (name.as_str(), 0o644, content.as_slice())));
-        initramfs::extended(initrd, &files, &with_script)?;
+        initramfs::extended(initrd, &parts.archives, &files, &with_script)?;
         stack.initrd = Some(with_script);
     }
     let command = machine.command(&stack, scratch.path())?;

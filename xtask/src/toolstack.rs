@@ -1,16 +1,10 @@
 //! What dom0 needs to create domains: a toolstack with its daemons, and everything those load.
-//!
-//! Debian's tools come out of their packages, with the shared libraries that each file names as
-//! needed (`DT_NEEDED`), so neither Xen nor its tools are ever installed on the host.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use anyhow::Result;
 
-use anyhow::{Context, Result};
-use object::read::elf::{Dyn, ElfFile64, FileHeader};
-
+use crate::build;
 use crate::cpio::Archive;
-use crate::{build, packages};
+use crate::programs::{self, Programs, read};
 
 /// Whose tools manage the domains.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
@@ -37,7 +31,7 @@ impl Toolstack {
 
 /// Debian's programs: package, and paths in it. They stay where Debian has them: `libxl` looks for
 /// its helpers and scripts there.
-const PROGRAMS: &[(&str, &[&str])] = &[
+const PROGRAMS: Programs = &[
     (
         "xen-utils-4.17",
         &[
@@ -89,6 +83,12 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("util-linux", &["usr/bin/flock"]),
 ];
 
+/// What disks and cards of a more elaborate kind need, for those who try them.
+const DEVICE_PROGRAMS: Programs = &[
+    ("qemu-utils", &["usr/bin/qemu-img", "usr/bin/qemu-nbd"]),
+    ("iproute2", &["sbin/bridge"]),
+];
+
 /// Our own: what `/init` runs to start either toolstack, what tests use, what a person is shown,
 /// and a guest to try.
 const SHELL_FILES: &[(&str, &str)] = &[
@@ -124,27 +124,41 @@ const LIBRARY_PACKAGES: &[&str] = &[
     "zlib1g",
 ];
 
+/// Where those of [`DEVICE_PROGRAMS`] are looked for.
+const DEVICE_LIBRARY_PACKAGES: &[&str] = &[
+    "libc6",
+    "libaio1",
+    "libcap2",
+    "libffi8",
+    "libfuse3-3",
+    "libglib2.0-0",
+    "libgmp10",
+    "libgnutls30",
+    "libhogweed6",
+    "libidn2-0",
+    "libmnl0",
+    "libnettle8",
+    "libnuma1",
+    "libp11-kit0",
+    "libpcre2-8-0",
+    "libselinux1",
+    "libtasn1-6",
+    "libunistring2",
+    "liburing2",
+    "libzstd1",
+    "zlib1g",
+];
+
 /// Loaded by `dlopen` when a thread ends; without it `xl` aborts.
 const LOADED_LATE: &[&str] = &["libgcc_s.so.1"];
-
-/// Where the image keeps libraries: a folder the dynamic linker looks into by itself.
-const LIBRARY_FOLDER: &str = "lib/x86_64-linux-gnu";
-/// What programs name as their interpreter.
-const INTERPRETER: &str = "lib64/ld-linux-x86-64.so.2";
 
 /// Downloads everything, for `setup`.
 ///
 /// # Errors
 /// When a package cannot be had.
 pub fn download() -> Result<()> {
-    for package in PROGRAMS
-        .iter()
-        .map(|entry| entry.0)
-        .chain(LIBRARY_PACKAGES.iter().copied())
-    {
-        packages::unpacked(package)?;
-    }
-    Ok(())
+    programs::download(PROGRAMS, LIBRARY_PACKAGES)?;
+    programs::download(DEVICE_PROGRAMS, DEVICE_LIBRARY_PACKAGES)
 }
 
 /// Adds a toolstack. Debian's files come with either: they are the clients, drivers' scripts and
@@ -153,18 +167,7 @@ pub fn download() -> Result<()> {
 /// # Errors
 /// When a file cannot be had.
 pub fn add(archive: &mut Archive, toolstack: Toolstack) -> Result<()> {
-    let mut image = Image::default();
-    let libraries = Libraries::new()?;
-    for (package, paths) in PROGRAMS {
-        let folder = packages::unpacked(package)?;
-        for path in *paths {
-            image.program(&libraries, path, &folder.join(path))?;
-        }
-    }
-    for name in LOADED_LATE {
-        image.library(&libraries, name)?;
-    }
-    image.write(archive);
+    programs::add(archive, PROGRAMS, LIBRARY_PACKAGES, LOADED_LATE)?;
     if toolstack == Toolstack::Ox {
         for (file, path) in build::toolstack()?.iter().zip(["bin/ox", "bin/oxd"]) {
             archive.file(path, 0o755, &read(file)?);
@@ -177,122 +180,10 @@ pub fn add(archive: &mut Archive, toolstack: Toolstack) -> Result<()> {
     Ok(())
 }
 
-/// Files by their path in the image.
-#[derive(Default)]
-struct Image {
-    files: BTreeMap<String, Vec<u8>>,
-    /// Files that are to be found in `bin` too: path, name.
-    commands: Vec<(String, String)>,
-}
-
-impl Image {
-    fn program(&mut self, libraries: &Libraries, path: &str, file: &Path) -> Result<()> {
-        let content = read(file)?;
-        let name = path.rsplit('/').next().unwrap_or(path);
-        if !path.starts_with("etc/") && !path.starts_with("bin/") {
-            self.commands.push((path.to_owned(), name.to_owned()));
-        }
-        for needed in needed(&content).with_context(|| file.display().to_string())? {
-            self.library(libraries, &needed)?;
-        }
-        self.files.insert(path.to_owned(), content);
-        Ok(())
-    }
-
-    fn library(&mut self, libraries: &Libraries, name: &str) -> Result<()> {
-        let path = format!("{LIBRARY_FOLDER}/{name}");
-        if self.files.contains_key(&path) {
-            return Ok(());
-        }
-        let file = libraries.find(name)?;
-        let content = read(&file)?;
-        let more = needed(&content).with_context(|| file.display().to_string())?;
-        self.files.insert(path, content);
-        for name in more {
-            self.library(libraries, &name)?;
-        }
-        Ok(())
-    }
-
-    fn write(self, archive: &mut Archive) {
-        let mut folders: Vec<String> = Vec::new();
-        let interpreter = format!("../{LIBRARY_FOLDER}/ld-linux-x86-64.so.2");
-        for path in self.files.keys().map(String::as_str).chain([INTERPRETER]) {
-            for (at, _) in path.match_indices('/') {
-                let folder = path[..at].to_owned();
-                if !folders.contains(&folder) {
-                    archive.directory(&folder);
-                    folders.push(folder);
-                }
-            }
-        }
-        for (path, content) in &self.files {
-            archive.file(path, 0o755, content);
-        }
-        for (path, name) in &self.commands {
-            archive.symlink(&format!("bin/{name}"), &format!("/{path}"));
-        }
-        archive.symlink(INTERPRETER, &interpreter);
-    }
-}
-
-/// The folders of the packages that hold libraries.
-struct Libraries(Vec<PathBuf>);
-
-impl Libraries {
-    fn new() -> Result<Self> {
-        let mut folders = Vec::new();
-        for package in LIBRARY_PACKAGES {
-            let files = packages::unpacked(package)?;
-            folders.extend(["lib", "usr/lib"].map(|lib| files.join(lib).join("x86_64-linux-gnu")));
-        }
-        Ok(Self(folders))
-    }
-
-    fn find(&self, name: &str) -> Result<PathBuf> {
-        let mut places = self.0.iter().map(|folder| folder.join(name));
-        places
-            .find(|file| file.exists())
-            .with_context(|| format!("no package of {LIBRARY_PACKAGES:?} holds {name}"))
-    }
-}
-
-fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
-}
-
-/// The libraries an ELF file names as needed; none for a script.
-fn needed(content: &[u8]) -> Result<Vec<String>> {
-    if !content.starts_with(b"\x7fELF") {
-        return Ok(Vec::new());
-    }
-    let file = ElfFile64::<object::Endianness>::parse(content).context("not a 64-bit ELF file")?;
-    let endian = file.endian();
-    let sections = file.elf_header().sections(endian, content)?;
-    let Some((entries, link)) = sections.dynamic(endian, content)? else {
-        return Ok(Vec::new());
-    };
-    let strings = sections.strings(endian, content, link)?;
-    entries
-        .iter()
-        .filter(|entry| entry.tag32(endian) == Some(object::elf::DT_NEEDED))
-        .map(|entry| Ok(String::from_utf8_lossy(entry.string(endian, strings)?).into_owned()))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::needed;
-
-    #[test]
-    fn a_script_needs_no_library_and_this_test_needs_libc() {
-        assert!(needed(b"#!/bin/sh\n").unwrap().is_empty());
-        let me = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(needed(&me).unwrap().contains(&"libc.so.6".to_owned()));
-    }
-
-    #[test]
-    fn a_damaged_file_is_an_error() {
-        assert!(needed(b"\x7fELF\x02").is_err());
-    }
+/// Adds `qemu-nbd`, `qemu-img` and `bridge`, which are larger than all of [`add`].
+///
+/// # Errors
+/// When a file cannot be had.
+pub fn add_device_programs(archive: &mut Archive) -> Result<()> {
+    programs::add(archive, DEVICE_PROGRAMS, DEVICE_LIBRARY_PACKAGES, &[])
 }

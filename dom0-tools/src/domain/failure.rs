@@ -47,7 +47,10 @@ const fn of_backend(error: &BackendError) -> FailureCode {
 const fn of_disk(error: &VbdError) -> FailureCode {
     match error {
         VbdError::Backing(
-            BackingError::Target { .. } | BackingError::NoDisk { .. } | BackingError::NoTarget(_),
+            BackingError::Target { .. }
+            | BackingError::NoDisk { .. }
+            | BackingError::NoTarget(_)
+            | BackingError::Image { .. },
         ) => FailureCode::BadFile,
         VbdError::Backing(BackingError::InUse { .. }) | VbdError::Exists(_) => FailureCode::InUse,
         VbdError::Backing(BackingError::Format { .. } | BackingError::Nbd { .. }) => {

@@ -179,8 +179,10 @@ impl NetControl {
 const AF_SPEC: u16 = 26;
 const BRIDGE_VLAN_INFO: u16 = 2;
 const VLAN_PVID_UNTAGGED: u16 = 2 | 4;
-/// VLAN that every new port is a member of.
-const DEFAULT_VLAN: u16 = 1;
+const VLAN_RANGE_BEGIN: u16 = 8;
+const VLAN_RANGE_END: u16 = 16;
+/// All that there are.
+const ALL_VLANS: [(u16, u16); 2] = [(VLAN_RANGE_BEGIN, 1), (VLAN_RANGE_END, 4094)];
 
 impl NetControl {
     /// Makes a bridge's port a member of one VLAN, untagged, and of no other.
@@ -189,33 +191,35 @@ impl NetControl {
     /// The kernel's; `EOPNOTSUPP` for what is no port of a bridge.
     pub fn set_port_vlan(&self, name: &str, vlan: u16) -> io::Result<()> {
         let index = self.index(name)?;
-        if vlan != DEFAULT_VLAN {
-            // It may not be one.
-            let _ = netlink(&vlan_message(libc::RTM_DELLINK, index, 0, DEFAULT_VLAN));
-        }
-        netlink(&vlan_message(
-            libc::RTM_SETLINK,
-            index,
-            VLAN_PVID_UNTAGGED,
-            vlan,
-        ))
+        // Of which one a new port is a member, the bridge says (`default_pvid`).
+        netlink(&vlan_message(libc::RTM_DELLINK, index, &ALL_VLANS))?;
+        let own = [(VLAN_PVID_UNTAGGED, vlan)];
+        netlink(&vlan_message(libc::RTM_SETLINK, index, &own))
     }
 }
 
-/// `nlmsghdr`, `ifinfomsg`, and `IFLA_AF_SPEC` with one `struct bridge_vlan_info`.
-fn vlan_message(kind: u16, index: i32, flags: u16, vlan: u16) -> Vec<u8> {
+/// `nlmsghdr`, `ifinfomsg`, and `IFLA_AF_SPEC` with a `struct bridge_vlan_info` for each pair of
+/// flags and VLAN.
+fn vlan_message(kind: u16, index: i32, vlans: &[(u16, u16)]) -> Vec<u8> {
     let request = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+    let mut spec = Vec::new();
+    for &(flags, vlan) in vlans {
+        for word in [8, BRIDGE_VLAN_INFO, flags, vlan] {
+            spec.extend_from_slice(&word.to_ne_bytes());
+        }
+    }
+    let spec_bytes = 4 + spec.len() as u16;
     let mut message = Vec::new();
-    message.extend_from_slice(&44_u32.to_ne_bytes());
+    message.extend_from_slice(&(32 + u32::from(spec_bytes)).to_ne_bytes());
     message.extend_from_slice(&kind.to_ne_bytes());
     message.extend_from_slice(&request.to_ne_bytes());
     message.extend_from_slice(&[0; 8]);
     message.extend_from_slice(&[libc::AF_BRIDGE as u8, 0, 0, 0]);
     message.extend_from_slice(&index.to_ne_bytes());
     message.extend_from_slice(&[0; 8]);
-    for word in [12, AF_SPEC, 8, BRIDGE_VLAN_INFO, flags, vlan] {
-        message.extend_from_slice(&word.to_ne_bytes());
-    }
+    message.extend_from_slice(&spec_bytes.to_ne_bytes());
+    message.extend_from_slice(&AF_SPEC.to_ne_bytes());
+    message.extend(spec);
     message
 }
 
@@ -268,9 +272,24 @@ mod tests {
 
     #[test]
     fn a_message_is_as_long_as_it_says() {
-        let message = vlan_message(libc::RTM_SETLINK, 3, VLAN_PVID_UNTAGGED, 100);
-        assert_eq!(message.len(), 44);
-        assert_eq!(message[..4], 44_u32.to_ne_bytes());
+        let own = [(VLAN_PVID_UNTAGGED, 100)];
+        for (vlans, bytes) in [(&own[..], 44_u32), (&ALL_VLANS, 52)] {
+            let message = vlan_message(libc::RTM_SETLINK, 3, vlans);
+            assert_eq!(message.len(), bytes as usize);
+            assert_eq!(message[..4], bytes.to_ne_bytes());
+            assert_eq!(message[32..34], (bytes as u16 - 32).to_ne_bytes());
+        }
+    }
+
+    /// A bridge may have another one than 1 that ports are members of at first.
+    #[test]
+    fn a_port_leaves_every_vlan_before_it_joins_its_own() {
+        let message = vlan_message(libc::RTM_DELLINK, 3, &ALL_VLANS);
+        let words: Vec<u16> = message[36..]
+            .chunks(2)
+            .map(|word| u16::from_ne_bytes([word[0], word[1]]))
+            .collect();
+        assert_eq!(words, [8, 2, 8, 1, 8, 2, 16, 4094]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod load;
 mod measure;
 mod memory;
 mod net;
+mod notify;
 mod random;
 mod sys;
 mod wait;
@@ -29,7 +30,8 @@ const USAGE: &str = "usage: dom0-load bench
        dom0-load cpu-time DOMAIN
        dom0-load lateness SECONDS
        dom0-load sit
-       dom0-load await FILE TEXT SECONDS";
+       dom0-load await FILE TEXT SECONDS
+       dom0-load await-ready SOCKET SECONDS";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         ["lateness", seconds] => number(seconds).and_then(lateness::run),
         ["sit"] => domain::sit(),
         ["await", file, text, seconds] => number(seconds).and_then(|s| wait::run(file, text, s)),
+        ["await-ready", socket, seconds] => number(seconds).and_then(|s| notify::run(socket, s)),
         // Roles of `bench` and `load`, started by themselves.
         ["exit", code] => {
             return number(code).map_or(ExitCode::FAILURE, |code| ExitCode::from(code as u8));

@@ -8,6 +8,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::boots::{DMESG, succeeded};
 use super::report::Report;
+use crate::dom0::Flavour;
 use crate::initramfs;
 use crate::paths;
 use crate::qemu::Machine;
@@ -64,6 +65,8 @@ enum Scenario {
     Crowd,
     /// A driver domain serves guests and is destroyed under them, by `xl` on Xen and by `ox` on Oxen
     DriverDomain,
+    /// Disks and cards of every kind come and go, mistakes among them, and `oxd` is killed meanwhile
+    Hotplug,
 }
 
 impl Scenario {
@@ -79,6 +82,7 @@ impl Scenario {
             Self::RustGuests => "rust-guests",
             Self::Crowd => "crowd",
             Self::DriverDomain => "driver-domain",
+            Self::Hotplug => "hotplug",
         }
     }
 
@@ -106,13 +110,17 @@ impl Scenario {
                 include_str!("domains/examples.sh"),
                 include_str!("domains/driver-domain.sh")
             ),
+            Self::Hotplug => concat!(
+                include_str!("domains/hotplug-disks.sh"),
+                include_str!("domains/hotplug-cards.sh")
+            ),
         }
     }
 
     /// Rounds or guests, when none are asked for.
     fn count(self) -> u32 {
         match self {
-            Self::Matrix | Self::Cross | Self::Policies | Self::DriverDomain => 1,
+            Self::Matrix | Self::Cross | Self::Policies | Self::DriverDomain | Self::Hotplug => 1,
             Self::RustGuests => 5,
             Self::Eight => 8,
             Self::Churn | Self::Crowd => 200,
@@ -329,6 +337,10 @@ impl Play {
                 // In a virtual machine Xen hides AVX, and takes no guest that has used it.
                 (false, Scenario::Cross) => format!("{DOM0_MEMORY} spec-ctrl=gds-mit=no"),
                 (false, _) => DOM0_MEMORY.into(),
+            },
+            archives: match self.scenario {
+                Scenario::Hotplug => vec![initramfs::device_kinds(Flavour::default())?],
+                _ => Vec::new(),
             },
             ..Parts::default()
         };

@@ -4,12 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use super::nbd::{self, NbdError};
 use crate::config::{Access, Disk, DiskFormat};
 use crate::sys::LoopDevice;
 
-/// Key in the tools' copy of a disk whose value is the device that `qemu-nbd` serves.
+/// Key in the tools' copy of a disk whose value is the [`nbd::Server`] of its image.
 pub const NBD_KEY: &str = "oxen-nbd";
 
 /// Why a target cannot be a disk.
@@ -43,14 +43,26 @@ pub enum BackingError {
         /// The kernel's reason.
         error: io::Error,
     },
-    /// `qemu-nbd`.
+    /// dom0 cannot serve images.
     #[error("disk {vdev}: format {format} needs qemu-nbd and the module nbd: {reason}")]
     Nbd {
         /// Name of the disk.
         vdev: String,
         /// Its format.
         format: DiskFormat,
-        /// What is missing or failed.
+        /// What is missing.
+        reason: String,
+    },
+    /// The image is damaged, or of another format.
+    #[error("disk {vdev}: {path} cannot be served as {format}: {reason}")]
+    Image {
+        /// Name of the disk.
+        vdev: String,
+        /// Its target.
+        path: String,
+        /// Its format.
+        format: DiskFormat,
+        /// What `qemu-nbd` says.
         reason: String,
     },
     /// Somebody writes to it.
@@ -132,7 +144,6 @@ impl BlockDevice {
 #[derive(Debug, Default)]
 pub struct Backing {
     device: Option<BlockDevice>,
-    identity: Option<Identity>,
     nbd: Option<Nbd>,
     // Held for its `Drop`.
     _loop: Option<LoopDevice>,
@@ -142,14 +153,14 @@ pub struct Backing {
 /// whoever ends it; dropped before that, it ends.
 #[derive(Debug)]
 struct Nbd {
-    device: String,
+    server: nbd::Server,
     keep: bool,
 }
 
 impl Drop for Nbd {
     fn drop(&mut self) {
         if !self.keep {
-            release_nbd(&self.device);
+            self.server.end();
         }
     }
 }
@@ -184,14 +195,13 @@ impl Backing {
             error,
         };
         let meta = path.metadata().map_err(wrong)?;
-        let identity = Identity::of(path).ok_or_else(|| BackingError::NoDisk {
-            vdev: vdev.clone(),
-            path: target.clone(),
-        })?;
-        let mut backing = Self {
-            identity: Some(identity),
-            ..Self::none()
-        };
+        if Identity::of(path).is_none() {
+            return Err(BackingError::NoDisk {
+                vdev,
+                path: target.clone(),
+            });
+        }
+        let mut backing = Self::none();
         match disk.format {
             DiskFormat::Raw if meta.file_type().is_block_device() => {
                 // Refused here rather than by the backend's silence.
@@ -212,13 +222,14 @@ impl Backing {
             }
             DiskFormat::Qcow | DiskFormat::Qcow2 | DiskFormat::Vhd => {
                 open(path, writable).map_err(wrong)?;
-                let nbd =
-                    start_nbd(path, disk.format, writable).map_err(|reason| BackingError::Nbd {
-                        vdev: vdev.clone(),
-                        format: disk.format,
-                        reason,
-                    })?;
-                backing.device = Some(BlockDevice::at(nbd.device.clone().into()).map_err(wrong)?);
+                let refused = |error| nbd_error(error, disk, target);
+                let server = nbd::start(path, disk.format, writable).map_err(refused)?;
+                let nbd = Nbd {
+                    server,
+                    keep: false,
+                };
+                let node = nbd.server.device().to_owned();
+                backing.device = Some(BlockDevice::at(node).map_err(wrong)?);
                 backing.nbd = Some(nbd);
             }
             DiskFormat::Qed | DiskFormat::Empty => {
@@ -236,14 +247,9 @@ impl Backing {
         self.device.as_ref()
     }
 
-    /// What the target is.
-    pub const fn identity(&self) -> Option<Identity> {
-        self.identity
-    }
-
-    /// The device that `qemu-nbd` serves, if it does.
-    pub fn nbd(&self) -> Option<&str> {
-        self.nbd.as_ref().map(|nbd| nbd.device.as_str())
+    /// Who serves the image, if it is one.
+    pub fn nbd(&self) -> Option<&nbd::Server> {
+        self.nbd.as_ref().map(|nbd| &nbd.server)
     }
 
     /// From now on the store's record of the disk answers for its end.
@@ -258,92 +264,26 @@ fn open(path: &Path, writable: bool) -> io::Result<File> {
     OpenOptions::new().read(true).write(writable).open(path)
 }
 
-/// `qemu-nbd`'s word for a format.
-const fn nbd_format(format: DiskFormat) -> &'static str {
-    match format {
-        DiskFormat::Vhd => "vpc",
-        other => other.word(),
-    }
-}
-
-fn start_nbd(path: &Path, format: DiskFormat, writable: bool) -> Result<Nbd, String> {
-    if !Path::new("/sys/block/nbd0").exists() {
-        return Err("there is no /dev/nbd0 (modprobe nbd)".into());
-    }
-    let mut reason = "all of /dev/nbd* are in use".to_owned();
-    for number in 0.. {
-        let block = format!("/sys/block/nbd{number}");
-        if !Path::new(&block).exists() {
-            break;
-        }
-        if Path::new(&format!("{block}/pid")).exists() {
-            continue;
-        }
-        let device = format!("/dev/nbd{number}");
-        match serve(path, format, writable, &device).output() {
-            Ok(output) if output.status.success() => {
-                return Ok(Nbd {
-                    device,
-                    keep: false,
-                });
-            }
-            Ok(output) => reason = String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            Err(error) => return Err(format!("qemu-nbd: {error} (package qemu-utils)")),
-        }
-    }
-    Err(reason)
-}
-
-/// What serves an image at a device, and ends itself when it is disconnected.
-fn serve(path: &Path, format: DiskFormat, writable: bool, device: &str) -> Command {
-    let mut command = Command::new("qemu-nbd");
-    command
-        .args(["--fork", "--cache=none", "--aio=threads"])
-        .arg(format!("--format={}", nbd_format(format)))
-        .arg(format!("--connect={device}"))
-        .stdin(Stdio::null());
-    if !writable {
-        command.arg("--read-only");
-    }
-    // Nothing in a name is taken for an option.
-    command.arg("--").arg(path);
-    command
-}
-
-/// Ends what `qemu-nbd` serves at a device.
-pub fn release_nbd(device: &str) {
-    let ended = Command::new("qemu-nbd")
-        .arg(format!("--disconnect={device}"))
-        .stdin(Stdio::null())
-        .output();
-    if let Err(error) = ended {
-        tracing::warn!(device, %error, "qemu-nbd could not be told to end");
+fn nbd_error(error: NbdError, disk: &Disk, target: &str) -> BackingError {
+    let (vdev, format) = (disk.vdev.to_string(), disk.format);
+    match error {
+        NbdError::Lacking(reason) => BackingError::Nbd {
+            vdev,
+            format,
+            reason,
+        },
+        NbdError::Refused(reason) => BackingError::Image {
+            vdev,
+            path: target.to_owned(),
+            format,
+            reason,
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn qemu_nbd_is_told_format_device_and_file() {
-        let args = |path: &str, format, writable| {
-            let command = serve(Path::new(path), format, writable, "/dev/nbd3");
-            assert_eq!(command.get_program(), "qemu-nbd");
-            let args = command.get_args().map(|arg| arg.to_string_lossy());
-            args.collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(
-            args("/srv/a.qcow2", DiskFormat::Qcow2, true),
-            "--fork --cache=none --aio=threads --format=qcow2 --connect=/dev/nbd3 -- /srv/a.qcow2"
-        );
-        // A virtual PC's image has another name there; a name is no option.
-        assert_eq!(
-            args("--help", DiskFormat::Vhd, false),
-            "--fork --cache=none --aio=threads --format=vpc --connect=/dev/nbd3 --read-only \
-             -- --help"
-        );
-    }
 
     fn fails(disk: &str) -> String {
         let disk = Disk::from_toml(disk).unwrap();
@@ -377,6 +317,6 @@ mod tests {
     fn an_empty_drive_has_nothing_behind_it() {
         let disk = "vdev = \"xvdc\"\nformat = \"empty\"\ncdrom = true\naccess = \"ro\"";
         let backing = Backing::open(&Disk::from_toml(disk).unwrap()).unwrap();
-        assert!(backing.device().is_none() && backing.identity().is_none());
+        assert!(backing.device().is_none() && backing.nbd().is_none());
     }
 }

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::backing::{Backing, BackingError, Identity};
+use super::backing::{BackingError, Identity};
 use crate::config::{Access, Disk};
 use crate::device::nodes::{Device, Kind, Nodes, StoreFailure, devices};
 use crate::sys::DomId;
@@ -32,16 +32,11 @@ impl Claims {
     ///
     /// # Errors
     /// [`BackingError::InUse`]; the store's as [`BackingError::Target`].
-    pub fn check(
-        &self,
-        store: &impl Nodes,
-        disk: &Disk,
-        backing: &Backing,
-    ) -> Result<(), BackingError> {
-        let Some(identity) = backing.identity() else {
+    pub fn check(&self, store: &impl Nodes, disk: &Disk) -> Result<(), BackingError> {
+        let path = disk.target.clone().unwrap_or_default();
+        let Some(identity) = Identity::of(Path::new(&path)) else {
             return Ok(());
         };
-        let path = disk.target.clone().unwrap_or_default();
         let in_use = |user| BackingError::InUse {
             vdev: disk.vdev.to_string(),
             path: path.clone(),

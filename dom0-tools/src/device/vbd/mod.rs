@@ -7,6 +7,7 @@
 
 pub mod backing;
 mod claim;
+mod nbd;
 
 use std::time::Duration;
 
@@ -120,9 +121,9 @@ pub fn begin(store: &impl Nodes, domain: DomId, disk: &Disk) -> Result<Begun, Vb
         Some(_) => Backing::none(),
         None if !device.is_local() => Backing::none(),
         None => {
-            let backing = Backing::open(disk)?;
-            claims.check(store, disk, &backing)?;
-            backing
+            // First, for who has it is better to know than that it is locked.
+            claims.check(store, disk)?;
+            Backing::open(disk)?
         }
     };
     store.write(&nodes(device, disk, &backing))?;
@@ -213,11 +214,11 @@ pub fn detach(store: &impl Nodes, device: Device, force: bool) -> Result<(), Vbd
         let _ = script::run(store, &script, "remove", device, None);
     }
     let nbd = store.read(&format!("{record}/{}", backing::NBD_KEY))?;
-    handshake::forget(store, device)?;
-    if let Some(nbd) = nbd {
-        backing::release_nbd(&nbd);
+    // Before the record goes: who is killed in between leaves nothing that nobody knows of.
+    if let Some(server) = nbd.and_then(|nbd| nbd.parse::<nbd::Server>().ok()) {
+        server.end();
     }
-    Ok(())
+    Ok(handshake::forget(store, device)?)
 }
 
 /// A disk's nodes.
@@ -250,7 +251,7 @@ fn nodes(device: Device, disk: &Disk, backing: &Backing) -> Vec<Node> {
     let mut nodes = device.nodes(&frontend, &backend);
     if let Some(nbd) = backing.nbd() {
         let path = format!("{}/{}", device.record(), backing::NBD_KEY);
-        nodes.push(Node::new(path, nbd));
+        nodes.push(Node::new(path, nbd.to_string()));
     }
     nodes
 }
