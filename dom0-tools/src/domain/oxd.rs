@@ -22,6 +22,7 @@ use crate::ctl::Xen;
 use crate::device::console::log;
 use crate::device::console::service::Consoles;
 use crate::device::nodes::{Node, Nodes};
+use crate::device::vbd;
 use crate::store::server::{Devices, Options, Server, StartError};
 use crate::sys::{DomId, LinuxEvtchn, LinuxGntDev};
 
@@ -87,6 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         started: Instant::now(),
     });
     daemon.recover()?;
+    vbd::end_strays(&daemon.store)?;
     let watching = Arc::clone(&daemon);
     std::thread::Builder::new()
         .name("watch".into())

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::backend::{self, BackendError};
 use super::handshake::{self, HandshakeError};
-use super::nodes::{Device, Kind, Node, Nodes, StoreFailure};
+use super::nodes::{Device, Kind, Node, Nodes, StoreFailure, devices};
 use super::script::{self, ScriptError};
 use crate::config::{Access, Disk};
 use crate::sys::DomId;
@@ -219,6 +219,26 @@ pub fn detach(store: &impl Nodes, device: Device, force: bool) -> Result<(), Vbd
         server.end();
     }
     Ok(handshake::forget(store, device)?)
+}
+
+/// Ends what serves images to no disk, for a daemon that was killed before it named it in the store.
+///
+/// # Errors
+/// The store's.
+pub fn end_strays(store: &impl Nodes) -> Result<(), StoreFailure> {
+    let _claims = claim::lock();
+    let mut known = Vec::new();
+    for domain in store.list("/libxl")? {
+        let Some(domain) = domain.parse().ok().map(DomId) else {
+            continue;
+        };
+        for device in devices(store, domain, Kind::Vbd)? {
+            let path = format!("{}/{}", device.record(), backing::NBD_KEY);
+            known.extend(store.read(&path)?.and_then(|text| text.parse().ok()));
+        }
+    }
+    nbd::end_others(&known);
+    Ok(())
 }
 
 /// A disk's nodes.

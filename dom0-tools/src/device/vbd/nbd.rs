@@ -1,7 +1,8 @@
 //! Images in QEMU's formats as block devices of dom0, by `qemu-nbd`.
 //!
 //! A server outlives this process, so the store names it: its device and its process. Whoever ends
-//! it asks for both, because a device whose server died may have another one by then.
+//! it asks for both, because a device whose server died may have another one by then. A server that
+//! the store does not name, because this process was killed too soon, is known by its arguments.
 
 use std::fmt;
 use std::fs::read_to_string;
@@ -10,7 +11,12 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::config::DiskFormat;
+
+/// Argument of every server of ours, and of no other.
+const MARK: &str = "--description=oxd";
 
 /// How long the kernel may take to show a server's device. `qemu-nbd` is content before that.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -77,6 +83,11 @@ pub fn start(path: &Path, format: DiskFormat, writable: bool) -> Result<Server, 
     Places::default().start(path, format, writable)
 }
 
+/// Ends all servers of ours but these.
+pub fn end_others(known: &[Server]) {
+    Places::default().end_others(known);
+}
+
 /// Where programs and devices are.
 struct Places {
     program: PathBuf,
@@ -111,19 +122,9 @@ impl Places {
                 continue;
             }
             let device = self.nodes.join(format!("nbd{number}"));
-            let output = self
-                .serve(path, format, writable, &device)
-                .output()
-                .map_err(|error| {
-                    NbdError::Lacking(format!("qemu-nbd: {error} (package qemu-utils)"))
-                })?;
-            if output.status.success() {
-                return self.shown(&block, device);
-            }
-            // Unless somebody else has just taken the device, another one would not help.
-            if !block.join("pid").exists() {
-                let text = String::from_utf8_lossy(&output.stderr);
-                return Err(NbdError::Refused(text.trim().to_owned()));
+            let mut command = self.serve(path, format, writable, &device);
+            if let Some(server) = connect(&mut command, path, &block, device)? {
+                return Ok(server);
             }
         }
         let text = "all of /dev/nbd* are in use (more by `modprobe nbd nbds_max=64`)";
@@ -134,7 +135,7 @@ impl Places {
     fn serve(&self, path: &Path, format: DiskFormat, writable: bool, device: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command
-            .args(["--fork", "--cache=none", "--aio=threads"])
+            .args(["--fork", MARK, "--cache=none", "--aio=threads"])
             .arg(format!("--format={}", word(format)))
             .arg(format!("--connect={}", device.display()))
             .stdin(Stdio::null());
@@ -153,26 +154,6 @@ impl Places {
         command
     }
 
-    /// Waits until the kernel shows a server and its device's size: a backend that is told of the
-    /// device before that finds a disk without sectors.
-    fn shown(&self, block: &Path, device: PathBuf) -> Result<Server, NbdError> {
-        let end = Instant::now() + START_LIMIT;
-        loop {
-            let size = read_to_string(block.join("size")).unwrap_or_default();
-            if let Some(process) = server_of(block)
-                && !matches!(size.trim(), "" | "0")
-            {
-                return Ok(Server { device, process });
-            }
-            if Instant::now() >= end {
-                let _ = self.disconnect(&device).output();
-                let text = format!("{} has no sectors", device.display());
-                return Err(NbdError::Refused(text));
-            }
-            std::thread::sleep(PAUSE);
-        }
-    }
-
     fn end(&self, server: &Server, limit: Duration) {
         let device = server.device.as_path();
         let block = device.file_name().map(|name| self.blocks.join(name));
@@ -186,14 +167,78 @@ impl Places {
                 Err(error) => tracing::warn!(%server, %error, "qemu-nbd cannot be run"),
             }
         }
-        let end = Instant::now() + limit;
-        while runs(server.process) {
-            if Instant::now() >= end {
-                tracing::warn!(%server, "qemu-nbd does not end");
-                return;
+        await_end(server.process, limit);
+    }
+
+    fn end_others(&self, known: &[Server]) {
+        let name = self.program.file_name().unwrap_or_default();
+        for process in processes() {
+            let ours = || {
+                let comm = read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+                comm.trim_end() == name && arguments(process).iter().any(|arg| arg == MARK)
+            };
+            if known.iter().any(|server| server.process == process) || !ours() {
+                continue;
             }
-            std::thread::sleep(PAUSE);
+            tracing::info!(process, "serves an image for nobody");
+            let id = i32::try_from(process).ok().and_then(Pid::from_raw);
+            // It writes down what it holds, and may have ended meanwhile.
+            if let Some(id) = id
+                && kill_process(id, Signal::TERM).is_ok()
+            {
+                await_end(process, END_LIMIT);
+            }
         }
+    }
+}
+
+/// Runs what serves an image at a device, and waits until the kernel shows its server and its size: a
+/// backend that is told of the device before that finds a disk without sectors. None if somebody else
+/// has just taken the device.
+fn connect(
+    command: &mut Command,
+    path: &Path,
+    block: &Path,
+    device: PathBuf,
+) -> Result<Option<Server>, NbdError> {
+    let output = command
+        .output()
+        .map_err(|error| NbdError::Lacking(format!("qemu-nbd: {error} (package qemu-utils)")))?;
+    if !output.status.success() {
+        if block.join("pid").exists() {
+            return Ok(None);
+        }
+        // At another device it would say the same.
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(NbdError::Refused(text.trim().to_owned()));
+    }
+    let end = Instant::now() + START_LIMIT;
+    loop {
+        let size = read_to_string(block.join("size")).unwrap_or_default();
+        match server_of(block) {
+            Some(process) if !serves(process, &device, path) => return Ok(None),
+            Some(process) if !matches!(size.trim(), "" | "0") => {
+                return Ok(Some(Server { device, process }));
+            }
+            _ => {}
+        }
+        if Instant::now() >= end {
+            let text = format!("nothing is at {} after a while", device.display());
+            return Err(NbdError::Refused(text));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Waits until a process has ended.
+fn await_end(process: u32, limit: Duration) {
+    let end = Instant::now() + limit;
+    while runs(process) {
+        if Instant::now() >= end {
+            tracing::warn!(process, "qemu-nbd does not end");
+            return;
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -213,6 +258,32 @@ fn server_of(block: &Path) -> Option<u32> {
         "Tgid:",
     )
     .and_then(|process| process.parse().ok())
+}
+
+/// Whether a process was told to serve this image at this device.
+fn serves(process: u32, device: &Path, image: &Path) -> bool {
+    let arguments = arguments(process);
+    let connect = format!("--connect={}", device.display());
+    arguments.contains(&connect)
+        && arguments
+            .last()
+            .is_some_and(|last| Path::new(last) == image)
+}
+
+/// All processes.
+fn processes() -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// A process's arguments.
+fn arguments(process: u32) -> Vec<String> {
+    let bytes = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let arguments = text.split_terminator('\0');
+    arguments.map(ToOwned::to_owned).collect()
 }
 
 /// Whether a process has not ended yet.
@@ -244,12 +315,12 @@ mod tests {
         };
         assert_eq!(
             args("/srv/a.qcow2", DiskFormat::Qcow2, true),
-            "--fork --cache=none --aio=threads --format=qcow2 --connect=/dev/nbd3 -- /srv/a.qcow2"
+            "--fork --description=oxd --cache=none --aio=threads --format=qcow2 --connect=/dev/nbd3 -- /srv/a.qcow2"
         );
         // A virtual PC's image has another name there; a name is no option.
         assert_eq!(
             args("--help", DiskFormat::Vhd, false),
-            "--fork --cache=none --aio=threads --format=vpc --connect=/dev/nbd3 --read-only \
+            "--fork --description=oxd --cache=none --aio=threads --format=vpc --connect=/dev/nbd3 --read-only \
              -- --help"
         );
     }
@@ -277,6 +348,7 @@ mod tests {
     const PROGRAM: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 9
 case "$*" in
+serve*) sleep 60; : ;;
 "--disconnect nbd"[01])
     echo "$*" >>log
     pid=$(cat "block/$2/pid")
@@ -285,10 +357,16 @@ case "$*" in
     ;;
 --fork*" -- good")
     device=$(echo "$*" | sed 's/.*--connect=\(nbd[0-9]\) .*/\1/')
-    sleep 60 >/dev/null 2>&1 &
+    "$0" serve "$@" >/dev/null 2>&1 &
     pid=$!
     (sleep 0.1; echo $pid >"block/$device/pid"
      sleep 0.1; echo 8 >"block/$device/size") >/dev/null 2>&1 &
+    ;;
+--fork*"--connect=nbd0 -- late") sleep 0.1 ;;
+--fork*" -- late")
+    "$0" serve "$@" >/dev/null 2>&1 &
+    echo $! >block/nbd1/pid
+    echo 8 >block/nbd1/size
     ;;
 --fork*) echo try >>log; echo "qemu-nbd: Image is not in qcow2 format" >&2; exit 1 ;;
 *) echo "qemu-nbd: option doesn't allow an argument" >&2; exit 1 ;;
@@ -358,6 +436,37 @@ esac
         fake.places.end(&dead, END_LIMIT);
         assert!(runs(server.process) && fake.log().is_empty());
         fake.places.end(&server, END_LIMIT);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "processes")]
+    fn a_device_that_somebody_else_takes_is_left_to_him() {
+        let fake = fake();
+        // His server comes to the device while ours begins.
+        let his = fake.places.blocks.join("nbd0/pid");
+        let taken = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            std::fs::write(his, std::process::id().to_string())
+        });
+        let server = fake.start("late").unwrap();
+        taken.join().unwrap().unwrap();
+        assert_eq!(server.device(), Path::new("nbd1"));
+        fake.places.end(&server, END_LIMIT);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "processes")]
+    fn servers_that_the_store_does_not_name_are_ended() {
+        let mut fake = fake();
+        // Not those of other tests.
+        let program = fake.folder.path().join("strange-nbd");
+        std::fs::copy(&fake.places.program, &program).unwrap();
+        fake.places.program = program;
+        let known = fake.start("good").unwrap();
+        let stray = fake.start("good").unwrap();
+        fake.places.end_others(std::slice::from_ref(&known));
+        assert!(runs(known.process) && !runs(stray.process));
+        fake.places.end(&known, END_LIMIT);
     }
 
     #[test]

@@ -79,6 +79,8 @@ cp /etc/xen/scripts/vif-bridge /etc/xen/scripts/vif-mine
 card 6 10.0.4.1 bridge=xenbr0 script=vif-mine vifname=mine6
 [ -e /sys/class/net/xenbr0/brif/mine6 ] || failed "its interface is no port of its bridge"
 uncard 6
+# Xen's script writes the MTU for a domain of the number "mine6".
+xenstore-rm /local/domain/mine6
 same "$before" || failed "something is left"
 
 step "a guest is destroyed with all of them"

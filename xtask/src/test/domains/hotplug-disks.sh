@@ -146,6 +146,17 @@ detach xvdd
 returned "an image whose oxd was killed"
 qemu-img compare /guests/b.qcow2 /guests/raw.img || failed "the image holds something else"
 
+step "oxd is killed between an image and its disk"
+served() {
+    qemu-nbd --fork "$@" --format=qcow2 || failed "qemu-nbd"
+}
+served --description=oxd --connect=/dev/nbd0 /guests/b.qcow2
+served --connect=/dev/nbd1 /guests/c.qcow2
+restart_oxd /run/notify3
+pidof qemu-nbd | grep "^[0-9]*$" || failed "not one server is left, but: $(pidof qemu-nbd)"
+qemu-nbd --disconnect /dev/nbd1
+returned "an image without a disk"
+
 step "a script's disk"
 cat >/etc/xen/scripts/block-mine <<'SCRIPT'
 #!/bin/sh
@@ -184,8 +195,8 @@ $tool create /run/g2.cfg || failed "create"
 await g2 "$READY" 300 || failed "the guest's init"
 [ "$(sum g2 xvda)" = "$sum" ] || failed "the other guest sees another image"
 $tool reboot g2 || failed "reboot"
-first=$($tool domid g2)
-until_true eval "now=\$($tool domid g2) && [ \"\$now\" != $first ]" || failed "no guest after a reboot"
+until_true eval '[ "$(grep -c "$READY" "$(console g2)")" = 2 ]' || failed "no guest after a reboot"
+[ "$(sum g2 xvda)" = "$sum" ] || failed "after a reboot it sees another image"
 $tool destroy g2 || failed "destroy"
 gone g2 || failed "g2 is still there"
 returned "a guest with an image"
