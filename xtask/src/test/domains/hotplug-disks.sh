@@ -1,6 +1,7 @@
 # Disks of every kind come and go while a guest runs: files, block devices, images by qemu-nbd, and
 # what a script makes. There are mistakes among them, and `oxd` is killed while one is in use. Nothing
 # of them stays in dom0.
+[ $tool = ox ] || failed "xl has images served by QEMU, which is not here: only ox"
 MIB=8
 # disk NAME FORMAT TARGET: a disk as `block-attach` takes it.
 disk() {
