@@ -8,9 +8,16 @@ failed() {
     echo "failed: $1"
     exit 1
 }
-# Seconds of CPU a guest has had, in tenths.
-cpu_time() {
-    $tool list "$1" | tail -n 1 | awk '{ print $NF * 10 }'
+# Seconds of CPU that g1 and g2 have had, at one moment, in tenths.
+cpu_times() {
+    $tool list | awk '$1 == "g1" { one = $NF * 10 } $1 == "g2" { two = $NF * 10 } END { print one, two }'
+}
+# shared SECONDS: how much more they have after so long, in $1 and $2.
+shared() {
+    local before
+    before=$(cpu_times)
+    sleep "$1"
+    echo "$before $(cpu_times)" | awk '{ print $3 - $1, $4 - $2 }'
 }
 
 for number in 1 2 3 4; do
@@ -22,17 +29,14 @@ for number in 1 2; do
     shell g$number "(while :; do :; done &) >/dev/null 2>&1"
 done
 sleep 3
-one=$(cpu_time g1) two=$(cpu_time g2)
-sleep 30
-one=$(($(cpu_time g1) - one)) two=$(($(cpu_time g2) - two))
-echo "seconds of CPU in 30 s, in tenths: $one, $two"
-row "weights 256 and 512: hundredths of the double" $((two * 100 / (one * 2)))
+set -- $(shared 30)
+echo "seconds of CPU in 30 s, in tenths: $1, $2"
+row "weights 256 and 512: hundredths of the double" $(($2 * 100 / ($1 * 2)))
 if $tool sched-credit -d g1 -c 40 >/dev/null 2>&1; then
     $tool pause g2
     sleep 3
-    one=$(cpu_time g1)
-    sleep 30
-    row "cap of 40 %: hundredths of it" $((($(cpu_time g1) - one) * 10000 / 40 / 300))
+    set -- $(shared 30)
+    row "cap of 40 %: hundredths of it" $(($1 * 10000 / 40 / 300))
     $tool sched-credit -d g1 -c 0
     $tool unpause g2
 fi
