@@ -81,6 +81,8 @@ pub struct Credit {
     groups: [Group; GROUPS],
     /// When credit is next shared out.
     next_share: AtomicU64,
+    /// When it last was.
+    shared_at: AtomicU64,
     /// How often it was.
     shares: AtomicU32,
     /// Units stopped for their cap.
@@ -95,6 +97,7 @@ impl Credit {
             params: Params::new(),
             groups: [const { Group::new() }; GROUPS],
             next_share: AtomicU64::new(FIRST_SHARE),
+            shared_at: AtomicU64::new(0),
             shares: AtomicU32::new(0),
             parked: AtomicU32::new(0),
         }
@@ -430,12 +433,11 @@ impl Policy for Credit {
         if now.0 < due {
             return;
         }
-        // Idle CPUs share out nothing, so this may be long overdue: that time is gone.
         let period = self.params.period();
-        let (elapsed, next) = if now.0 - due < period {
-            (period, due + period)
+        let next = if now.0 - due < period {
+            due + period
         } else {
-            (2 * period, now.0 + period)
+            now.0 + period
         };
         if self
             .next_share
@@ -444,6 +446,11 @@ impl Policy for Credit {
         {
             return;
         }
+        // Just what has passed, for it comes when a slice ends: of a short time more than that nobody can
+        // have wanted, and a great weight would get less than its part. Idle CPUs share out nothing, so
+        // it may be long ago: that time is gone.
+        let passed = now.0.saturating_sub(self.shared_at.swap(now.0, AcqRel));
+        let elapsed = passed.min(2 * period);
         for (_, unit) in units.iter() {
             unit.data.want(unit, period, elapsed, now);
         }

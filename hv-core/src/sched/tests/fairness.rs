@@ -161,6 +161,24 @@ fn weights_hold_beside_guests_that_hardly_run() {
 }
 
 #[test]
+fn a_great_weight_counts_in_full_when_credit_is_shared_out_late() {
+    // Who wakes now and then shifts the ends of slices against the moments when credit is due.
+    for weight in [512, 1024, 2048] {
+        for nap in [25, 33, 47, 101] {
+            let mut sim = Sim::new(1);
+            let groups = [256, 256, weight].map(|weight| sim.group(weight, 0));
+            sim.guest(groups[0], Load::Naps(MS / 3, nap * MS));
+            let [a, b] = [groups[1], groups[2]].map(|group| sim.guest(group, Load::Busy));
+            sim.run_until(1000 * MS);
+            let before = (sim.ran(a), sim.ran(b));
+            sim.run_until((1 + 4 * secs()) * 1000 * MS);
+            let times = u64::from(weight) / 256;
+            assert_near(times * (sim.ran(a) - before.0), sim.ran(b) - before.1);
+        }
+    }
+}
+
+#[test]
 fn guests_that_hardly_ran_and_now_never_rest_have_their_weights() {
     let mut sim = Sim::new(1);
     let guests: Vec<_> = [256, 256, 512, 1024]
