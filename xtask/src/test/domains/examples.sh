@@ -14,8 +14,8 @@ make() {
 # told ADDRESS PORT LINE: what a server says to a line. Until the bridge knows the guest's card, nobody
 # is reached.
 told() {
-    local tries=30
-    until printf '%s\n' "$3" | timeout 20 nc "$1" "$2" >/run/told 2>/dev/null && [ -s /run/told ]; do
+    local tries=60
+    until printf '%s\n' "$3" | timeout 5 nc "$1" "$2" >/run/told 2>/dev/null && [ -s /run/told ]; do
         tries=$((tries - 1))
         [ $tries -gt 0 ] || return 1
         sleep 1
