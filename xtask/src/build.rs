@@ -11,7 +11,7 @@ use crate::{initramfs, paths, process, symbols};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Without optimisation and with debug assertions
+    /// With debug assertions and checks of overflow
     #[arg(long)]
     debug: bool,
 }
@@ -32,21 +32,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 /// When it does not compile.
 pub fn hypervisor(debug: bool) -> Result<PathBuf> {
     setup::ensure(&[Need::Target])?;
+    let profile = if debug { "checked" } else { "release" };
     let mut cargo = process::cargo();
-    cargo.args([
-        "build",
-        "--quiet",
-        "--package",
-        "oxen-boot",
-        "--bin",
-        "oxen",
-    ]);
-    cargo.args(["--target", setup::BARE_METAL]);
-    if !debug {
-        cargo.arg("--release");
-    }
+    cargo
+        .args(["build", "--quiet", "--profile", profile])
+        .args(["--package", "oxen-boot", "--bin", "oxen"])
+        .args(["--target", setup::BARE_METAL]);
     process::run(&mut cargo)?;
-    let profile = if debug { "debug" } else { "release" };
     let built = paths::cargo_target()
         .join(setup::BARE_METAL)
         .join(profile)

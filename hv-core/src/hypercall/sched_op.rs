@@ -16,6 +16,8 @@ use xen_abi::sched::{
 
 /// Most ports of one poll. Source: Xen's `do_poll` refuses more.
 const MAX_POLL_PORTS: usize = 128;
+/// As many as a poll mostly has: Linux polls one, and larger an array takes time to clear.
+const FEW_POLL_PORTS: usize = 4;
 
 /// A parsed call.
 #[derive(Clone, Copy, Debug)]
@@ -121,12 +123,22 @@ fn event_due(call: &Call<'_>) -> bool {
 /// Sleeps until one of some ports is pending, masked or not, or an event can be
 /// delivered, or a time has come.
 fn poll(call: &mut Call<'_>, op: &SchedPoll) -> Result<(), Error> {
-    let count = op.nr_ports as usize;
-    if count > MAX_POLL_PORTS {
-        return Err(Error::Invalid);
+    match op.nr_ports as usize {
+        count @ ..=FEW_POLL_PORTS => poll_in::<FEW_POLL_PORTS>(call, op, count),
+        count @ ..=MAX_POLL_PORTS => poll_in::<MAX_POLL_PORTS>(call, op, count),
+        _ => Err(Error::Invalid),
     }
-    let mut ports = [0u32; MAX_POLL_PORTS];
-    let ports = &mut ports[..count];
+}
+
+/// Polls `count` ports, in an array that need not be larger.
+#[inline(never)]
+fn poll_in<const MOST: usize>(
+    call: &mut Call<'_>,
+    op: &SchedPoll,
+    count: usize,
+) -> Result<(), Error> {
+    let mut ports = [0u32; MOST];
+    let ports = ports.get_mut(..count).ok_or(Error::Invalid)?;
     call.guest().read_slice(GuestVa(op.ports), ports)?;
     let (domain, vcpu) = (call.domain, call.vcpu);
     // Counted before the block is visible: a sender looks at the count after it has

@@ -43,5 +43,7 @@ fi
 shell g3 "(while :; do :; done &) >/dev/null 2>&1"
 row "wake-up of a sleeping guest while three work, latest, microseconds" \
     "$(shell g4 "dom0-load lateness 20" | sed -n 's,.*latest: \([0-9]*\) us.*,\1,p')"
+# But the first two: this dom0 has just started programs, and is made to wait for what it had too much.
 row "ping of a sleeping guest while three work, longest, microseconds" \
-    "$(ping -c 30 10.0.3.14 | sed -n 's,.*= [0-9.]*/[0-9.]*/\([0-9]*\)\.\([0-9]*\) ms,\1\2,p')"
+    "$(ping -c 32 10.0.3.14 | sed -n 's,.*seq=\([0-9]*\) .*time=\([0-9]*\)\.\([0-9]*\) ms,\1 \2\3,p' |
+        awk '$1 > 1 && $2 + 0 > most { most = $2 + 0 } END { print most }')"
