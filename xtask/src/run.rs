@@ -69,7 +69,7 @@ pub struct Parts {
         allow_hyphen_values = true
     )]
     pub hv_append: String,
-    /// The hypervisor without optimisation, with debug assertions
+    /// The hypervisor with debug assertions and checks of overflow
     #[arg(long)]
     pub debug: bool,
     /// More of dom0's files, by their path: for scripts.
