@@ -171,6 +171,7 @@ mod tests {
         let _both = (outer.lock(), inner.lock());
     }
 
+    #[cfg(debug_assertions)]
     #[test]
     #[should_panic(expected = "lock order")]
     fn who_waits_may_not() {
