@@ -23,7 +23,7 @@ fn assert_kept(host: &Host, daemon: &Arc<Daemon>, domain: DomId, when: &str) {
     until(when, || {
         read(format!("/local/domain/{domain}/name")) == Some(name.clone())
     });
-    until(when, || !daemon.persist.is_owed(given_up));
+    until(when, || daemon.persist.due().is_empty());
     assert_eq!(read(format!("/vm/{uuid}/name")), Some(name), "{when}");
     assert_eq!(link.list("/vm").unwrap(), [uuid.to_string()], "{when}");
     assert!(daemon.check_name(&link, "g").is_ok(), "{when}");
@@ -48,7 +48,7 @@ fn who_crashed_is_kept_once_and_gives_up_its_name_and_uuid() {
         way.set(Fate::Killed(calls));
         entry.give(Task::Look).unwrap();
         let named = || daemon.registry.named(&format!("g-{domain}")).is_some();
-        let done = || named() && !daemon.persist.is_owed(given_up());
+        let done = || named() && daemon.persist.due().is_empty();
         until(&when, || way.is_killed() || done());
         let finished = !way.is_killed();
         if finished {

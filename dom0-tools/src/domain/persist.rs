@@ -216,12 +216,6 @@ impl Persist {
         remove(&self.starting(uuid));
     }
 
-    /// Whether one is to follow.
-    #[cfg(test)]
-    pub fn is_owed(&self, uuid: Uuid) -> bool {
-        self.starting(uuid).exists()
-    }
-
     /// Configurations of the domains that were to follow.
     pub fn due(&self) -> Vec<DomainConfig> {
         let Ok(entries) = std::fs::read_dir(self.folder.join("starting")) else {

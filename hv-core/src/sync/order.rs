@@ -1,6 +1,7 @@
 //! The lock order. A lock may be taken only while every lock already held on this
-//! CPU has a *lower* level; debug builds check it. Two locks of one level: lower
-//! domain id first, and by [`super::Lock::lock_same_level`] only.
+//! CPU has a *lower* level; debug builds check it. One that is only tried for
+//! ([`super::Lock::try_lock`]) needs no order. Two locks of one level: lower domain
+//! id first, and by [`super::Lock::lock_same_level`] only.
 
 /// Level of a lock, outermost first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
