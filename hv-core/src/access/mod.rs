@@ -139,7 +139,7 @@ pub fn may_use_line(domain: &Domain, line: u32) -> bool {
 /// How it may map device frame `mfn`, if at all.
 #[must_use]
 pub fn may_map_iomem(domain: &Domain, mfn: Mfn) -> Option<IoAccess> {
-    domain.rights().io.may_map(mfn)
+    domain.rights().may_map_device(mfn)
 }
 
 /// Whether all these device frames are its to map; tools may give those that are theirs.
@@ -231,7 +231,7 @@ mod tests {
         assert!(may_use_iomem(&dom0, &bar) && !may_use_iomem(&driver, &bar));
         assert!(may_use_line(&dom0, 16) && !may_use_line(&driver, 16));
         assert!(may_use_ports(&dom0, 0x300..=0x30f) && !may_use_ports(&driver, 0x300..=0x300));
-        assert!(!driver.rights().cache_control && driver.subject().roles.is_empty());
+        assert!(!driver.rights().cache_control() && driver.subject().roles.is_empty());
 
         driver.devices.give_frames(&bar).unwrap();
         driver.devices.give_line(16).unwrap();
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(may_map_iomem(&driver, last.offset(1)), None);
         assert!(may_use_line(&driver, 16) && !may_use_line(&driver, 17));
         assert!(may_use_ports(&driver, 0x300..=0x30f) && !may_use_ports(&driver, 0x2ff..=0x300));
-        assert!(driver.rights().cache_control && may_write_back_caches(&driver.subject()));
+        assert!(driver.rights().cache_control() && may_write_back_caches(&driver.subject()));
         // It serves with that, and controls nobody.
         assert!(!may_have_business(&driver.subject()) && may_have_business(&dom0.subject()));
         assert_eq!(driver.subject().roles, Roles::DRIVER);

@@ -5,14 +5,20 @@
 //!
 //! Source: Xen `include/public/arch-x86/xen.h`, `struct vcpu_guest_context`.
 
+mod counted;
+#[cfg(test)]
+mod interrupted_tests;
+
 use super::{Domain, Vcpu, VcpuState};
 use crate::addr::{GuestVa, Mfn};
 use crate::arch::regs::{GuestRegs, RFLAGS_IF, RFLAGS_IOPL, RFLAGS_IOPL_SHIFT};
+use crate::arch::{FrameMem, Tlb};
 use crate::domain::vcpu::{Callback, TrapGate};
-use crate::mm::HostMm;
-use crate::pv_mm::{NEVER, Rights, Stop, demote, descriptors, promote};
+use crate::mm::Mm;
+use crate::pv_mm::{Rights, descriptors};
 use alloc::boxed::Box;
-use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use counted::Named;
 use xen_abi::arch_x86::{
     CpuUserRegs, FLAT_KERNEL_SS, TrapInfo, VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_I387_VALID,
     VGCF_IN_KERNEL, VGCF_ONLINE, VGCF_SYSCALL_DISABLES_EVENTS, VcpuGuestContext,
@@ -28,28 +34,45 @@ const CR0_TS: u64 = 1 << 3;
 const CR0_GUEST: u64 = 0x8005_0033;
 /// Entries of an LDT at most.
 const LDT_ENTRIES: u64 = 8192;
-/// Descriptors in a page.
-const PER_PAGE: u64 = 512;
 
-/// The context asks for what the vCPU cannot have.
+/// Why a vCPU does not have the context yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadContext;
+pub enum Refused {
+    /// It asks for what the vCPU cannot have.
+    Bad,
+    /// It names other page tables or descriptors than the vCPU has already.
+    OtherTables,
+    /// To let events in: do the same again.
+    Interrupted,
+}
 
 /// Gives a vCPU that does not run the state in `context`, and notes that it has one.
 /// With `VGCF_online` it is the caller's to bring it up.
 ///
+/// Page tables and descriptors are given to a vCPU once, with its first context; later ones must
+/// name the same. Source: Xen 4.17 `arch_set_info_guest`. `pause` lets interrupts in and says
+/// whether to stop.
+///
 /// # Errors
-/// [`BadContext`]; nothing changed.
-pub fn set(
+/// [`Refused`]; but for [`Refused::Interrupted`] the vCPU is as it was.
+pub fn set<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
     domain: &Domain,
     vcpu: &Vcpu,
     state: &mut VcpuState,
     context: &VcpuGuestContext,
-) -> Result<bool, BadContext> {
-    check(context)?;
-    let mm = crate::mm::host::get();
-    let taken = Taken::take(mm, domain, context)?;
-    taken.install(mm, state);
+    pause: &dyn Fn() -> bool,
+) -> Result<bool, Refused> {
+    if vcpu.initialised.load(Acquire) {
+        check(context)?;
+        if !has_the_same_tables(state, context)? {
+            return Err(Refused::OtherTables);
+        }
+    } else {
+        first(mm, &domain.rights(), state, context, pause)?;
+        state.ldt_base = GuestVa(context.ldt_base);
+        state.ldt_entries = context.ldt_ents as u16;
+    }
     fill(state, context);
     // A kernel that goes on where it was saved relies on what it had switched on.
     state.cr4 = context.ctrlreg[4] & domain.planned_cpu_policy().cr4();
@@ -65,6 +88,35 @@ pub fn set(
     }
     vcpu.initialised.store(true, Release);
     Ok(context.flags & VGCF_ONLINE != 0)
+}
+
+/// Gives a vCPU the page tables and descriptors of its first context, or takes back what it had
+/// got of one that is refused.
+fn first<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    rights: &Rights<'_>,
+    state: &mut VcpuState,
+    context: &VcpuGuestContext,
+    pause: &dyn Fn() -> bool,
+) -> Result<(), Refused> {
+    if !state.context_refused {
+        let taken = check(context)
+            .and_then(|()| Named::of(context))
+            .and_then(|named| named.take(mm, rights, state, pause));
+        if taken != Err(Refused::Bad) {
+            return taken;
+        }
+        state.context_refused = true;
+    }
+    counted::give_back(mm, state, pause)?;
+    state.context_refused = false;
+    Err(Refused::Bad)
+}
+
+/// Whether a vCPU that has a context has the tables that another one names.
+fn has_the_same_tables(state: &VcpuState, c: &VcpuGuestContext) -> Result<bool, Refused> {
+    let ldt = (GuestVa(c.ldt_base), c.ldt_ents as u16);
+    Ok(Named::of(c)?.are_had_by(state) && (state.ldt_base, state.ldt_entries) == ldt)
 }
 
 /// The state of a vCPU that does not run, as tools see it.
@@ -157,7 +209,7 @@ fn user_registers(state: &VcpuState) -> CpuUserRegs {
 }
 
 /// What can be said without looking anything up.
-fn check(c: &VcpuGuestContext) -> Result<(), BadContext> {
+fn check(c: &VcpuGuestContext) -> Result<(), Refused> {
     let canonical = [
         c.user_regs.rip,
         c.event_callback_eip,
@@ -176,88 +228,7 @@ fn check(c: &VcpuGuestContext) -> Result<(), BadContext> {
         && c.gdt_ents <= u64::from(descriptors::FIRST_RESERVED_ENTRY)
         // In user mode it needs a user root to be in.
         && (c.flags & VGCF_IN_KERNEL != 0 || c.ctrlreg[1] != 0);
-    if good { Ok(()) } else { Err(BadContext) }
-}
-
-/// The counted references of a context.
-struct Taken {
-    gdt: [Option<Mfn>; 14],
-    gdt_entries: u16,
-    kernel_root: Option<Mfn>,
-    user_root: Option<Mfn>,
-}
-
-impl Taken {
-    /// Takes all of them, or none.
-    fn take(mm: &HostMm, domain: &Domain, c: &VcpuGuestContext) -> Result<Self, BadContext> {
-        let mut taken = Self {
-            gdt: [None; 14],
-            gdt_entries: c.gdt_ents as u16,
-            kernel_root: None,
-            user_root: None,
-        };
-        match taken.take_each(mm, domain, c) {
-            Ok(()) => Ok(taken),
-            Err(why) => {
-                taken.give_back(mm);
-                Err(why)
-            }
-        }
-    }
-
-    fn take_each(
-        &mut self,
-        mm: &HostMm,
-        domain: &Domain,
-        c: &VcpuGuestContext,
-    ) -> Result<(), BadContext> {
-        let pages = c.gdt_ents.div_ceil(PER_PAGE) as usize;
-        for (slot, raw) in self.gdt.iter_mut().zip(c.gdt_frames).take(pages) {
-            let mfn = Mfn::from_guest(raw).ok_or(BadContext)?;
-            descriptors::acquire(mm, domain.id, mfn).map_err(|_| BadContext)?;
-            *slot = Some(mfn);
-        }
-        self.kernel_root = Some(root(mm, domain, c.ctrlreg[3])?);
-        if c.ctrlreg[1] != 0 {
-            self.user_root = Some(root(mm, domain, c.ctrlreg[1])?);
-        }
-        Ok(())
-    }
-
-    /// Puts them in place of what `state` had.
-    fn install(self, mm: &HostMm, state: &mut VcpuState) {
-        let before = Self {
-            gdt: core::mem::replace(&mut state.gdt_frames, self.gdt),
-            gdt_entries: core::mem::replace(&mut state.gdt_entries, self.gdt_entries),
-            kernel_root: core::mem::replace(&mut state.kernel_root, self.kernel_root),
-            user_root: core::mem::replace(&mut state.user_root, self.user_root),
-        };
-        before.give_back(mm);
-    }
-
-    fn give_back(self, mm: &HostMm) {
-        for mfn in self.gdt.into_iter().flatten() {
-            descriptors::release(mm, mfn);
-        }
-        for mfn in [self.kernel_root, self.user_root].into_iter().flatten() {
-            // Told never to stop, it does not.
-            let _ = demote::release_table(mm, mfn, 4, NEVER);
-        }
-    }
-}
-
-/// A counted L4 from a control register's word (frame number in bits 12 and up).
-fn root(mm: &HostMm, domain: &Domain, word: u64) -> Result<Mfn, BadContext> {
-    let mfn = Mfn::from_guest(word >> 12).ok_or(BadContext)?;
-    let rights = Rights::plain(domain.id);
-    match promote::acquire_table(mm, &rights, mfn, 4, NEVER) {
-        Ok(()) => Ok(mfn),
-        Err(Stop::Failed(_, Some(left)) | Stop::Interrupted(left)) => {
-            let _ = demote::release_table(mm, left.mfn, left.level, NEVER);
-            Err(BadContext)
-        }
-        Err(Stop::Failed(_, None)) => Err(BadContext),
-    }
+    if good { Ok(()) } else { Err(Refused::Bad) }
 }
 
 /// Everything that needs no reference.
@@ -284,8 +255,6 @@ fn fill(state: &mut VcpuState, c: &VcpuGuestContext) {
         mask_events: c.flags & VGCF_SYSCALL_DISABLES_EVENTS != 0,
     };
     state.kernel_sp = c.kernel_sp;
-    state.ldt_base = GuestVa(c.ldt_base);
-    state.ldt_entries = c.ldt_ents as u16;
     state.task_switched = c.ctrlreg[0] & CR0_TS != 0;
     state.fs_base = c.fs_base;
     state.gs_base_kernel = c.gs_base_kernel;
@@ -376,7 +345,7 @@ mod tests {
         for spoil in bad {
             let mut c = started();
             spoil(&mut c);
-            assert_eq!(check(&c), Err(BadContext));
+            assert_eq!(check(&c), Err(Refused::Bad));
         }
     }
 

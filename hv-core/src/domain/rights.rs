@@ -4,7 +4,7 @@ use super::Domain;
 use super::devices::Devices;
 use crate::addr::Mfn;
 use crate::irq;
-use crate::pv_mm::absent::Absent;
+use crate::pv_mm::rights::Trust;
 use crate::pv_mm::{IoAccess, IoMem, Rights};
 use crate::sync::Once;
 use alloc::vec::Vec;
@@ -15,14 +15,6 @@ static RESERVED: Once<Vec<Range<u64>>> = Once::new();
 
 /// First frame number beyond the machine's physical addresses.
 static LIMIT: Once<u64> = Once::new();
-
-/// What entries that are not present may name in tables of domains that are not privileged.
-static ABSENT: Once<Absent> = Once::new();
-
-/// Sets it. Called once at boot, before there are domains.
-pub fn restrict_absent_entries(absent: Absent) {
-    ABSENT.call_once(|| absent);
-}
 
 /// Sets which device frames stay the hypervisor's, and how many frames a physical
 /// address can name. Called once at boot.
@@ -70,23 +62,16 @@ pub(crate) fn may_be_given(frames: &RangeInclusive<u64>) -> bool {
 }
 
 impl Domain {
-    /// On whose behalf the domain's own page-table updates happen.
+    /// On whose behalf the domain's own page-table updates happen: the one place where rights
+    /// are made.
     #[inline]
     #[must_use]
     pub fn rights(&self) -> Rights<'_> {
-        Rights {
-            tables: self.id,
-            frames: self.id,
-            cache_control: self.privileged || self.devices.has_any(),
-            io: if self.privileged {
-                &AllDevices
-            } else {
-                &self.devices
-            },
-            absent: match ABSENT.get() {
-                Some(absent) if !self.privileged => *absent,
-                _ => Absent::ANYTHING,
-            },
+        if self.privileged {
+            Rights::of(self.id, Trust::All, true, &AllDevices)
+        } else {
+            let cache_control = self.devices.has_any();
+            Rights::of(self.id, Trust::Own, cache_control, &self.devices)
         }
     }
 }

@@ -21,9 +21,8 @@ use crate::event::Reset;
 use crate::grant::Handle;
 use crate::mm::account::DomainPages;
 use crate::mm::{HostMm, Mm};
-use crate::pv_mm::{Leftover, Preempt, demote, descriptors};
+use crate::pv_mm::{Budget, Leftover, demote, descriptors};
 use crate::time::timers;
-use core::cell::Cell;
 use core::sync::atomic::Ordering;
 
 /// Whether a step was the last one.
@@ -39,8 +38,8 @@ pub enum Progress {
 const BATCH: usize = 64;
 /// Records of frames looked at in one step.
 const RECORDS: u64 = 4096;
-/// Table entries or frames given back in one step.
-const STRETCH: u32 = 256;
+/// Instructions of giving a frame up, about.
+const FRAME_COST: u32 = 200;
 
 impl Domain {
     /// Stops the domain for good. When it comes back no vCPU is on a CPU. The domain must
@@ -64,14 +63,10 @@ impl Domain {
     /// Takes some more of a dying domain apart. Again while [`Progress::More`]; no lock of
     /// the caller's is held between.
     pub fn take_apart(&self, mm: &HostMm) -> Progress {
-        let left = Cell::new(STRETCH);
-        let spent = || {
-            left.set(left.get().saturating_sub(1));
-            left.get() == 0
-        };
+        let budget = Budget::full();
         let mut account = self.life.account.lock();
         if let Some(Leftover { mfn, level }) = account.leftover.take() {
-            account.leftover = demote::release_table(mm, mfn, level, &spent).err();
+            account.leftover = demote::release_table(mm, mfn, level, &budget).err();
             if account.leftover.is_some() {
                 return Progress::More;
             }
@@ -91,12 +86,12 @@ impl Domain {
                 None => Part::Vcpu(0),
             },
             Part::Vcpu(n) => match self.vcpus().get(n) {
-                Some(vcpu) if release_vcpu(mm, vcpu, &spent) => Part::Vcpu(n + 1),
+                Some(vcpu) if release_vcpu(mm, vcpu, &budget) => Part::Vcpu(n + 1),
                 Some(_) => Part::Vcpu(n),
                 None => Part::Frames(Mfn::new(0)),
             },
             Part::Frames(from) => {
-                let (next, leftover) = release_frames(mm, self.id, from, &spent);
+                let (next, leftover) = release_frames(mm, self.id, from, &budget);
                 account.leftover = leftover;
                 next.map_or(Part::Nothing, Part::Frames)
             }
@@ -145,7 +140,7 @@ impl Domain {
 }
 
 /// Gives back what a vCPU that will not run again holds. `false`: not yet all.
-fn release_vcpu(mm: &HostMm, vcpu: &Vcpu, preempt: Preempt<'_>) -> bool {
+fn release_vcpu(mm: &HostMm, vcpu: &Vcpu, budget: &Budget) -> bool {
     vcpu.period.store(0, Ordering::Relaxed);
     timers::cancel(&vcpu.periodic);
     timers::cancel(&vcpu.singleshot);
@@ -154,16 +149,16 @@ fn release_vcpu(mm: &HostMm, vcpu: &Vcpu, preempt: Preempt<'_>) -> bool {
     let Some(mut state) = vcpu.state.try_lock() else {
         return false;
     };
-    release_state(mm, &mut state, preempt)
+    release_state(mm, &mut state, budget)
 }
 
-fn release_state(mm: &HostMm, state: &mut VcpuState, preempt: Preempt<'_>) -> bool {
-    if state.unfinished.finish(mm, preempt).is_err() {
+fn release_state(mm: &HostMm, state: &mut VcpuState, budget: &Budget) -> bool {
+    if state.unfinished.finish(mm, budget).is_err() {
         return false;
     }
     for root in [&mut state.user_root, &mut state.kernel_root] {
         if let Some(mfn) = *root {
-            if demote::release_table(mm, mfn, 4, preempt).is_err() {
+            if demote::release_table(mm, mfn, 4, budget).is_err() {
                 return false;
             }
             *root = None;
@@ -182,7 +177,7 @@ fn release_frames<M: FrameMem, T: Tlb>(
     mm: &Mm<M, T>,
     owner: DomId,
     from: Mfn,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> (Option<Mfn>, Option<Leftover>) {
     let limit = mm.frames.limit();
     let end = (from.raw() + RECORDS).min(limit);
@@ -195,10 +190,11 @@ fn release_frames<M: FrameMem, T: Tlb>(
         if count.is_free() || count.owner() != owner || count.is_hypervisor() {
             continue;
         }
-        let leftover = unpin(mm, owner, mfn);
+        budget.charge(FRAME_COST);
+        let leftover = unpin(mm, owner, mfn, budget);
         // Not its memory any more: somebody's mapping keeps it.
         let _ = mm.release_frame(mfn, owner);
-        if leftover.is_some() || preempt() {
+        if leftover.is_some() || budget.is_spent() {
             return (Some(mfn.offset(1)), leftover);
         }
     }
@@ -207,13 +203,12 @@ fn release_frames<M: FrameMem, T: Tlb>(
 
 /// Takes a frame's pin away, if it has one; the reference that was the pin's, if giving it
 /// back takes long.
-fn unpin<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, owner: DomId, mfn: Mfn) -> Option<Leftover> {
-    let left = Cell::new(STRETCH);
-    let spent = || {
-        left.set(left.get().saturating_sub(1));
-        left.get() == 0
-    };
-    crate::pv_mm::pin::unpin(mm, owner, mfn, &spent)
-        .ok()
-        .flatten()
+fn unpin<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    owner: DomId,
+    mfn: Mfn,
+    budget: &Budget,
+) -> Option<Leftover> {
+    let unpinned = crate::pv_mm::pin::unpin(mm, owner, mfn, budget);
+    unpinned.ok().flatten()
 }

@@ -122,6 +122,8 @@ pub struct VcpuState {
     pub nmi_in_progress: bool,
     /// Page-table work that was interrupted.
     pub unfinished: Unfinished,
+    /// Its first context was refused, and what it got of that is being taken back.
+    pub context_refused: bool,
 }
 
 impl VcpuState {
@@ -163,6 +165,7 @@ impl VcpuState {
             ldt_frames: [None; 16],
             nmi_in_progress: false,
             unfinished: Unfinished::new(),
+            context_refused: false,
         }
     }
 

@@ -177,12 +177,6 @@ impl From<crate::irq::Error> for Error {
     }
 }
 
-impl From<crate::domain::context::BadContext> for Error {
-    fn from(_: crate::domain::context::BadContext) -> Self {
-        Self::Invalid
-    }
-}
-
 impl From<crate::domain::watchdog::WatchdogError> for Error {
     fn from(error: crate::domain::watchdog::WatchdogError) -> Self {
         use crate::domain::watchdog::WatchdogError as E;

@@ -4,20 +4,16 @@
 use super::{Call, Error, Reply};
 use crate::access;
 use crate::addr::{CpuMask, DomId, GuestVa, Mfn};
-use crate::arch::{FrameMem, Tlb, machine};
+use crate::arch::{FrameMem, machine};
 use crate::domain::notify::SCHEDULER;
 use crate::domain::{Domain, registry};
+use crate::mm::HostGuestSpace;
 use crate::mm::guest_copy::{Fault, GuestSpace};
-use crate::mm::{HostGuestSpace, Mm};
-use crate::pv_mm::{Preempt, Rights, Stop, Unfinished};
+use crate::pv_mm::Rights;
+use crate::pv_mm::run::{self, Preempted};
 use alloc::sync::Arc;
-use core::cell::Cell;
 
-/// Higher-level entries that are processed between two looks at what else the CPU has
-/// to do. Each may stand for a table of 512 entries.
-const STRETCH: u32 = 32;
-
-/// List elements between two such looks.
+/// List elements between two looks at what else the CPU has to do.
 pub(super) const ELEMENTS: u32 = 32;
 
 /// Why an operation or a list of them did not run to its end.
@@ -29,78 +25,30 @@ pub(super) enum Halt {
     Failed(Error),
 }
 
-impl<E: Into<Error>> From<E> for Halt {
-    fn from(e: E) -> Self {
+impl From<Error> for Halt {
+    fn from(e: Error) -> Self {
+        Self::Failed(e)
+    }
+}
+
+impl From<Fault> for Halt {
+    fn from(e: Fault) -> Self {
         Self::Failed(e.into())
     }
 }
 
-/// Runs page-table operations for one vCPU.
-pub(super) struct Runner<'a, M, T> {
-    /// The host's memory.
-    pub mm: &'a Mm<M, T>,
-    /// What earlier operations left.
-    pub unfinished: &'a mut Unfinished,
-    /// Lets interrupts in and says whether to stop.
-    pub pause: &'a dyn Fn() -> bool,
-}
-
-impl<M: FrameMem, T: Tlb> Runner<'_, M, T> {
-    /// Runs `op` to its end, in stretches.
-    #[inline]
-    pub fn run<R>(
-        &mut self,
-        mut op: impl FnMut(Preempt<'_>) -> Result<R, Stop>,
-    ) -> Result<R, Halt> {
-        loop {
-            let left = Cell::new(STRETCH);
-            let spent = || {
-                left.set(left.get().saturating_sub(1));
-                left.get() == 0
-            };
-            if self.unfinished.ready(self.mm, &spent).is_ok() {
-                match op(&spent) {
-                    Ok(result) => {
-                        self.unfinished.settle();
-                        return Ok(result);
-                    }
-                    Err(Stop::Failed(e, leftover)) => {
-                        self.unfinished.settle();
-                        if let Some(leftover) = leftover {
-                            self.unfinished.retire(self.mm, leftover);
-                            // Later, if not now: the error is what counts.
-                            let _ = self.drain();
-                        }
-                        return Err(Halt::Failed(e.into()));
-                    }
-                    Err(Stop::Interrupted(leftover)) => {
-                        self.unfinished.resume_later(self.mm, leftover);
-                    }
-                }
-            }
-            if (self.pause)() {
-                return Err(Halt::Preempted);
-            }
+impl From<run::Halt> for Halt {
+    fn from(halt: run::Halt) -> Self {
+        match halt {
+            run::Halt::Preempted => Self::Preempted,
+            run::Halt::Failed(why) => Self::Failed(why.into()),
         }
     }
+}
 
-    /// Finishes what operations left behind, but for one that is about to be retried.
-    #[inline]
-    pub fn drain(&mut self) -> Result<(), Halt> {
-        while !self.unfinished.is_empty() {
-            let left = Cell::new(STRETCH);
-            let spent = || {
-                left.set(left.get().saturating_sub(1));
-                left.get() == 0
-            };
-            if self.unfinished.ready(self.mm, &spent).is_ok() {
-                break;
-            }
-            if (self.pause)() {
-                return Err(Halt::Preempted);
-            }
-        }
-        Ok(())
+impl From<Preempted> for Halt {
+    fn from(_: Preempted) -> Self {
+        Self::Preempted
     }
 }
 
@@ -164,15 +112,17 @@ pub(super) fn rights<'r>(
     if foreigndom == u32::from(DomId::SELF.0) {
         return Ok(own);
     }
-    let mut rights = tables.map_or(own, Domain::rights);
-    rights.frames = match foreigndom as u16 {
+    let rights = tables.map_or(own, Domain::rights);
+    let owner = match foreigndom as u16 {
         id if DomId(id) == DomId::SELF => call.domain.id,
         id => frame_owner(call, id)?,
     };
-    if rights.frames == DomId::IO {
-        rights.io = own.io;
-    }
-    Ok(rights)
+    let rights = rights.mapping(owner);
+    Ok(if owner == DomId::IO {
+        rights.with_devices_of(&own)
+    } else {
+        rights
+    })
 }
 
 /// Counts `count` frames of `owner` that went into page tables on behalf of the caller.

@@ -5,13 +5,14 @@
 //! through a pointer, also on failure. An interrupted list goes on with the rest.
 //! Source: Xen `include/public/xen.h`.
 
-use super::mmu::{self, ELEMENTS, Halt, Runner};
+use super::mmu::{self, ELEMENTS, Halt};
 use super::{Call, Error, HypercallResult, Reply};
 use crate::addr::{DomId, GuestVa, MachAddr};
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::guest_copy::GuestSpace;
 use crate::mm::{guest_stack, host};
 use crate::pv_mm::Rights;
+use crate::pv_mm::run::Runner;
 use crate::pv_mm::update::{self, Store};
 use xen_abi::xen as abi;
 use zerocopy::FromZeros;
@@ -61,7 +62,7 @@ fn list(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     let count = args[1] as u32 & !abi::MMU_UPDATE_PREEMPTED;
     let tables = mmu::table_owner(call, args[3] as u32)?;
     let rights = mmu::rights(call, tables.as_deref(), args[3] as u32)?;
-    let foreign_tables = rights.tables != call.domain.id;
+    let foreign_tables = rights.tables() != call.domain.id;
     let mm = host::get();
     let space = call.guest();
     let before = mmu::read_done(&space, GuestVa(args[2]), resumed)?;
@@ -79,7 +80,7 @@ fn list(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         };
         mm.tlb.flush(cpus);
     }
-    mmu::count_foreign(call, rights.frames, ran.done.into());
+    mmu::count_foreign(call, rights.frames(), ran.done.into());
     mmu::write_done(&space, GuestVa(args[2]), before.wrapping_add(ran.done))?;
     match ran.end {
         Ok(()) => Ok(Reply::Done(0)),
@@ -111,7 +112,7 @@ fn run_list<M: FrameMem, T: Tlb>(
         stale: false,
         end: Ok(()),
     };
-    ran.end = runner.drain();
+    ran.end = runner.drain().map_err(Halt::from);
     if ran.end.is_err() {
         return ran;
     }
@@ -137,7 +138,7 @@ fn run_list<M: FrameMem, T: Tlb>(
                 }
             }
             ran.done += 1;
-            ran.end = runner.drain();
+            ran.end = runner.drain().map_err(Halt::from);
             if ran.end.is_err() {
                 return ran;
             }
@@ -166,8 +167,7 @@ fn one<M: FrameMem, T: Tlb>(
     };
     let addr = MachAddr::from_guest(element.ptr & !7).ok_or(Error::Invalid)?;
     let mm = runner.mm;
-    let updated =
-        runner.run(|preempt| update::store(mm, rights, addr, element.val, how, preempt))?;
+    let updated = runner.run(|budget| update::store(mm, rights, addr, element.val, how, budget))?;
     if let Some(leftover) = updated.leftover {
         runner.unfinished.retire(mm, leftover);
     }
@@ -181,7 +181,7 @@ fn machphys<M: FrameMem, T: Tlb>(
     element: &abi::MmuUpdate,
 ) -> Result<(), Halt> {
     let mfn = mmu::frame(element.ptr >> 12)?;
-    let page = runner.mm.page(mfn, rights.frames)?;
+    let page = runner.mm.page(mfn, rights.frames()).map_err(Error::from)?;
     runner.mm.m2p.set_raw(page.mfn(), element.val);
     Ok(())
 }
@@ -192,7 +192,7 @@ mod tests {
     use crate::addr::Mfn;
     use crate::mm::pte;
     use crate::pv_mm::testing::Guest;
-    use crate::pv_mm::{NEVER, Unfinished, pin};
+    use crate::pv_mm::{Budget, Unfinished, pin};
 
     const LIST: GuestVa = GuestVa(0x40_0000);
 
@@ -223,7 +223,7 @@ mod tests {
             LIST,
             elements.len() as u32,
         );
-        while unfinished.finish(&g.mm, NEVER).is_err() {}
+        while unfinished.finish(&g.mm, &Budget::endless()).is_err() {}
         Run {
             done: ran.done,
             end: ran.end,
@@ -235,7 +235,7 @@ mod tests {
         let g = Guest::new(64, 0);
         let (list, l1, page) = (g.page(), g.page(), g.page());
         let root = g.space(&[(LIST, list, pte::RW)]);
-        pin::pin(&g.mm, &g.rights(), l1, 1, NEVER).unwrap();
+        pin::pin(&g.mm, &g.rights(), l1, 1, &Budget::endless()).unwrap();
         let at = |n: u64| l1.addr().raw() + n * 8;
         let good = pte::make(page, pte::P | pte::RW | pte::US);
         let cases = [
@@ -279,7 +279,7 @@ mod tests {
         // The list's last element is on a page that is not there.
         let start = LIST.add(4096 - 3 * SIZE);
         let root = g.space(&[(LIST, list, pte::RW)]);
-        pin::pin(&g.mm, &g.rights(), l1, 1, NEVER).unwrap();
+        pin::pin(&g.mm, &g.rights(), l1, 1, &Budget::endless()).unwrap();
         let space = GuestSpace::new(&g.mm, root);
         for n in 0..3 {
             let element = abi::MmuUpdate {
@@ -304,7 +304,7 @@ mod tests {
         let g = Guest::new(64, 0);
         let (list, l1) = (g.page(), g.page());
         let root = g.space(&[(LIST, list, pte::RW)]);
-        pin::pin(&g.mm, &g.rights(), l1, 1, NEVER).unwrap();
+        pin::pin(&g.mm, &g.rights(), l1, 1, &Budget::endless()).unwrap();
         let elements: Vec<_> = (0..100).map(|n| (l1.addr().raw() + n * 8, 0)).collect();
         let ran = run(&g, root, &elements, &|| true);
         assert_eq!((ran.done, ran.end), (32, Err(Halt::Preempted)));

@@ -1,14 +1,15 @@
 //! `mmuext_op` (26): pins, base pointers, flushes, the LDT; a list, as `mmu_update`.
 //! Source: Xen `include/public/xen.h`.
 
-use super::mmu::{self, ELEMENTS, Halt, Runner};
+use super::mmu::{self, ELEMENTS, Halt};
 use super::{Call, Error, HypercallResult, Reply};
 use crate::access;
 use crate::addr::{CpuMask, DomId, GuestVa, Mfn};
 use crate::arch::{FrameMem, Tlb, machine};
 use crate::mm::account::DomainPages;
 use crate::mm::host;
-use crate::pv_mm::{Rights, demote, pin, promote};
+use crate::pv_mm::run::Runner;
+use crate::pv_mm::{Budget, demote, pin, promote};
 use core::sync::atomic::Ordering;
 use xen_abi::xen as abi;
 
@@ -52,7 +53,7 @@ fn list(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     let owner = mmu::frame_owner(call, args[3] as u16)?;
     let before = mmu::read_done(&call.guest(), GuestVa(args[2]), resumed)?;
     let mut done = 0;
-    let mut end = runner(call).drain();
+    let mut end = runner(call).drain().map_err(Halt::from);
     while done < count && end.is_ok() {
         let at = GuestVa(args[0]).add(SIZE * u64::from(done));
         end = call
@@ -64,7 +65,7 @@ fn list(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
             break;
         }
         done += 1;
-        end = runner(call).drain();
+        end = runner(call).drain().map_err(Halt::from);
         if end.is_ok() && done.is_multiple_of(ELEMENTS) && done < count && mmu::pause() {
             end = Err(Halt::Preempted);
         }
@@ -164,10 +165,11 @@ fn pin_table(call: &mut Call<'_>, owner: DomId, mfn: Mfn, level: u8) -> Result<(
     let rights = match &other {
         None => call.domain.rights(),
         Some(Some(other)) => other.rights(),
-        Some(None) => Rights::plain(owner),
+        // Device memory, or the hypervisor's: none of it is a table.
+        Some(None) => return Err(Error::Invalid.into()),
     };
     let mm = host::get();
-    runner(call).run(|preempt| pin::pin(mm, &rights, mfn, level, preempt))?;
+    runner(call).run(|budget| pin::pin(mm, &rights, mfn, level, budget))?;
     let account = mm.accounts.get(owner);
     if account.is_some_and(DomainPages::is_dying) {
         // Whoever takes the domain apart may have passed the frame already. If not, the pin
@@ -180,7 +182,7 @@ fn pin_table(call: &mut Call<'_>, owner: DomId, mfn: Mfn, level: u8) -> Result<(
 fn unpin_table(call: &mut Call<'_>, owner: DomId, mfn: Mfn) -> Result<(), Halt> {
     let mm = host::get();
     let mut runner = runner(call);
-    let leftover = runner.run(|preempt| pin::unpin(mm, owner, mfn, preempt).map_err(Into::into))?;
+    let leftover = runner.run(|budget| pin::unpin(mm, owner, mfn, budget).map_err(Into::into))?;
     if let Some(leftover) = leftover {
         runner.unfinished.retire(mm, leftover);
     }
@@ -191,12 +193,13 @@ fn unpin_table(call: &mut Call<'_>, owner: DomId, mfn: Mfn) -> Result<(), Halt> 
 fn acquire_root(call: &mut Call<'_>, mfn: Mfn) -> Result<(), Halt> {
     let rights = call.domain.rights();
     let mm = host::get();
-    runner(call).run(|preempt| promote::acquire_table(mm, &rights, mfn, 4, preempt))
+    runner(call).run(|budget| promote::acquire_table(mm, &rights, mfn, 4, budget))?;
+    Ok(())
 }
 
 fn release_root(call: &mut Call<'_>, old: Option<Mfn>) {
     if let Some(old) = old
-        && let Err(leftover) = demote::release_table(host::get(), old, 4, &|| true)
+        && let Err(leftover) = demote::release_table(host::get(), old, 4, &Budget::new(0))
     {
         call.state.unfinished.retire(host::get(), leftover);
     }
@@ -227,10 +230,10 @@ fn new_baseptr(call: &mut Call<'_>, mfn: Mfn) -> Result<(), Halt> {
 /// # Errors
 /// As for the command.
 pub fn load_root(call: &mut Call<'_>, mfn: Mfn) -> Result<bool, Error> {
-    let mut end = runner(call).drain();
-    if end.is_ok() {
-        end = new_baseptr(call, mfn);
-    }
+    let end = match runner(call).drain() {
+        Ok(()) => new_baseptr(call, mfn),
+        Err(preempted) => Err(preempted.into()),
+    };
     match end {
         Ok(()) => {
             // What is left of the old root is finished with the next operation, if not now.

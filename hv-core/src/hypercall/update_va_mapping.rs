@@ -40,7 +40,7 @@ fn update(call: &mut Call<'_>, rights: &Rights<'_>, args: [u64; 6]) -> Hypercall
     let root = call.guest().root();
     let slot = walk::find_l1(&mm.mem, root, va).ok_or(Error::Invalid)?;
     update::write_l1(mm, rights, slot, entry, Store::Set)?;
-    mmu::count_foreign(call, rights.frames, 1);
+    mmu::count_foreign(call, rights.frames(), 1);
     let kind = flags & abi::UVMF_FLUSHTYPE_MASK;
     if kind == abi::UVMF_TLB_FLUSH || kind == abi::UVMF_INVLPG {
         let cpus = match flags & !abi::UVMF_FLUSHTYPE_MASK {

@@ -1,10 +1,11 @@
 //! `vcpu_op` (24): starting and stopping vCPUs, their timers and their areas.
 
-use super::{Call, Error, HypercallResult, Reply, timer};
+use super::{Call, Error, HypercallResult, Reply, mmu, timer};
 use crate::addr::{GuestVa, Mfn, Nanos, VcpuId};
 use crate::arch::machine;
+use crate::domain::context::{self, Refused};
 use crate::domain::notify::SCHEDULER;
-use crate::domain::{Vcpu, clock, context, shutdown};
+use crate::domain::{Vcpu, clock, shutdown};
 use crate::event::vcpu_info;
 use crate::mm::shared_page::{InfoSlot, SharedPage};
 use crate::time;
@@ -52,7 +53,7 @@ pub fn vcpu_op(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
             timer::stop(call);
         }
         VCPUOP_IS_UP => return Ok(Reply::Done(SCHEDULER.is_up(vcpu.unit).into())),
-        VCPUOP_INITIALISE => initialise(call, vcpu, at)?,
+        VCPUOP_INITIALISE => return initialise(call, vcpu, args),
         VCPUOP_UP => up(vcpu)?,
         VCPUOP_DOWN => down(call, vcpu),
         VCPUOP_GET_RUNSTATE_INFO => {
@@ -105,25 +106,34 @@ fn require_self(call: &Call<'_>, vcpu: &Arc<Vcpu>) -> Result<(), Error> {
     }
 }
 
+/// Gives a vCPU its context. It takes as long as there are page tables to check below the
+/// context's roots, so it may take several calls.
+///
 /// # Errors
 /// `EINVAL`: it has no `vcpu_info`, or the context is not acceptable. `EEXIST`: it has a
 /// context.
-fn initialise(call: &Call<'_>, vcpu: &Arc<Vcpu>, at: GuestVa) -> Result<(), Error> {
+fn initialise(call: &Call<'_>, vcpu: &Arc<Vcpu>, args: [u64; 6]) -> HypercallResult {
     if vcpu.info.get().is_none() {
         return Err(Error::Invalid);
     }
     let mut context = VcpuGuestContext::new_box_zeroed().map_err(|_| Error::NoMemory)?;
-    read_boxed(call, at, &mut context)?;
+    read_boxed(call, GuestVa(args[2]), &mut context)?;
     if vcpu.initialised.load(Acquire) {
         return Err(Error::Exists);
     }
-    // Another vCPU that initialises the same one holds this, and will have done it.
-    let mut state = vcpu.state.try_lock().ok_or(Error::Exists)?;
+    let Some(mut state) = vcpu.state.try_lock() else {
+        // Another vCPU initialises the same one, or a tool looks at it.
+        return Ok(Reply::Continue(args));
+    };
     if vcpu.initialised.load(Acquire) {
         return Err(Error::Exists);
     }
-    context::set(call.domain, vcpu, &mut state, &context)?;
-    Ok(())
+    let mm = crate::mm::host::get();
+    match context::set(mm, call.domain, vcpu, &mut state, &context, &mmu::pause) {
+        Ok(_) => Ok(Reply::Done(0)),
+        Err(Refused::Interrupted) => Ok(Reply::Continue(args)),
+        Err(Refused::Bad | Refused::OtherTables) => Err(Error::Invalid),
+    }
 }
 
 fn read_boxed(

@@ -13,7 +13,8 @@ use crate::event::PortTable;
 use crate::grant::{DEFAULT_MAX_FRAMES, DEFAULT_MAX_MAPTRACK_FRAMES, GrantTable};
 use crate::mm::shared_page::SharedPage;
 use crate::mm::{HostMm, frame_io};
-use crate::pv_mm::{NEVER, Rights, pin, promote};
+use crate::pv_mm::run::{Halt, Runner};
+use crate::pv_mm::{Rights, Unfinished, pin, promote};
 use alloc::sync::Arc;
 use memory::Memory;
 use pv_image::start_info::{Links, start_info};
@@ -102,7 +103,7 @@ pub fn dom0(mm: &'static HostMm, request: &Request<'_>) -> Result<Arc<Domain>, B
     domain.grow_grants(1).map_err(|_| BuildError::NoMemory)?;
     write_start_info(mm, &memory, &plan, shared, request.command_line);
     memory.write_p2m(mm, &plan);
-    let root = write_tables(mm, &memory, &plan)?;
+    let root = write_tables(mm, &memory, &plan, &domain.rights())?;
     create::make_vcpus(&domain, request.vcpus.into()).map_err(|_| BuildError::NoMemory)?;
     start_vcpu(&domain.vcpus()[0], &plan, root);
     Ok(domain)
@@ -135,7 +136,12 @@ fn write_start_info(mm: &HostMm, memory: &Memory, plan: &Plan, shared: Mfn, comm
 
 /// Writes the boot page tables and makes them the domain's: validated like any guest's.
 /// Returns the root, pinned and with a reference for the vCPU.
-fn write_tables(mm: &HostMm, memory: &Memory, plan: &Plan) -> Result<Mfn, BuildError> {
+fn write_tables(
+    mm: &HostMm,
+    memory: &Memory,
+    plan: &Plan,
+    rights: &Rights<'_>,
+) -> Result<Mfn, BuildError> {
     use core::sync::atomic::Ordering;
     for table in plan.tables() {
         frame_io::fill(&mm.mem, memory.mfn(Pfn(table.pfn)), 0);
@@ -147,13 +153,25 @@ fn write_tables(mm: &HostMm, memory: &Memory, plan: &Plan) -> Result<Mfn, BuildE
         mm.mem.words(table)[entry.index].store(value, Ordering::Relaxed);
     }
     let root = memory.mfn(Pfn(plan.page_tables.frames.first));
-    let refused = |why| {
+    let mut unfinished = Unfinished::new();
+    let mut runner = Runner {
+        mm,
+        unfinished: &mut unfinished,
+        // Nobody waits for this CPU yet.
+        pause: &|| false,
+    };
+    let refused = |why: Halt| {
         log::error!("dom0's first page tables are refused: {why:?}");
         BuildError::PageTables
     };
-    let rights = Rights::plain(DomId::DOM0);
-    pin::pin(mm, &rights, root, 4, NEVER).map_err(refused)?;
-    promote::acquire_table(mm, &rights, root, 4, NEVER).map_err(refused)?;
+    runner
+        .run(|budget| pin::pin(mm, rights, root, 4, budget))
+        .map_err(refused)?;
+    runner
+        .run(|budget| promote::acquire_table(mm, rights, root, 4, budget))
+        .map_err(refused)?;
+    // A pause that is never needed interrupts nothing.
+    let _ = runner.drain();
     Ok(root)
 }
 

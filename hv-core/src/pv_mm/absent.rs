@@ -12,6 +12,21 @@
 
 use super::{PtError, pte};
 use crate::addr::MachAddr;
+use crate::sync::Once;
+
+/// What absent entries may name in tables of guests.
+static FOR_GUESTS: Once<Absent> = Once::new();
+
+/// Sets it. Called once at boot, before there are domains.
+pub fn restrict(absent: Absent) {
+    FOR_GUESTS.call_once(|| absent);
+}
+
+/// What absent entries may name in tables of guests.
+#[inline]
+pub(super) fn for_guests() -> Absent {
+    FOR_GUESTS.get().copied().unwrap_or(Absent::ANYTHING)
+}
 
 /// Address bits to look at, at most. Source: Intel, "Deep Dive: Intel Analysis of L1 Terminal Fault".
 const LOOKED_AT: u32 = 44;
@@ -27,7 +42,7 @@ pub struct Absent {
 
 impl Absent {
     /// Anything: the CPU does not look, or the guest may read all memory anyway.
-    pub const ANYTHING: Self = Self { mask: 0, floor: 0 };
+    pub(super) const ANYTHING: Self = Self { mask: 0, floor: 0 };
 
     /// Nothing below `end` of RAM, on a CPU with addresses of so many bits.
     #[must_use]

@@ -3,17 +3,29 @@
 
 use super::linear::release_entry;
 use super::promote::{is_reserved, release_first};
-use super::{Leftover, Preempt, Unfinished, pte};
+use super::{Budget, Leftover, Unfinished, pte};
 use crate::addr::Mfn;
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::Mm;
 use crate::mm::frame_table::{GROUP, Released, TableGuard};
 use core::sync::atomic::Ordering;
 
+/// Instructions of making an empty table a plain frame, about.
+const TABLE_COST: u32 = 1_000;
+/// Of giving back what an entry holds.
+const ENTRY_COST: u32 = 40;
+
+/// Gives back a type reference to `mfn` as table of `level`, of which there is another: there is
+/// nothing to take apart. (Were there, it would stay as it is for good.)
+pub(super) fn release_spare<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, mfn: Mfn, level: u8) {
+    let done = release_table(mm, mfn, level, &Budget::new(0));
+    debug_assert!(done.is_ok(), "the last reference to a table");
+}
+
 /// Gives back a type reference to `mfn` as table of `level`.
 ///
 /// # Errors
-/// The same reference, still the caller's, if `preempt` said so before it was done.
+/// The same reference, still the caller's, if `budget` was spent before it was done.
 ///
 /// # Panics
 /// If the frame has no record: then there was no reference.
@@ -21,7 +33,7 @@ pub fn release_table<M: FrameMem, T: Tlb>(
     mm: &Mm<M, T>,
     mfn: Mfn,
     level: u8,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> Result<(), Leftover> {
     let frame = mm.record(mfn);
     debug_assert_eq!(frame.kind().ty().level(), Some(level));
@@ -30,11 +42,14 @@ pub fn release_table<M: FrameMem, T: Tlb>(
         Released::Last => unreachable!("a table is taken apart"),
         Released::Dismantle => {
             let guard = frame.lock_table();
+            budget.charge(TABLE_COST);
             let done = if level == 1 {
+                let groups = guard.occupied().count_ones();
+                budget.charge(groups * GROUP as u32 * ENTRY_COST);
                 take_apart_l1(mm, mfn, &guard);
                 true
             } else {
-                take_apart_upper(mm, mfn, level, &guard, preempt)
+                take_apart_upper(mm, mfn, level, &guard, budget)
             };
             if !done {
                 frame.publish_partial();
@@ -59,7 +74,7 @@ fn take_apart_upper<M: FrameMem, T: Tlb>(
     mfn: Mfn,
     level: u8,
     guard: &TableGuard<'_>,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> bool {
     let words = mm.mem.words(mfn);
     let mut end = guard.progress();
@@ -77,12 +92,13 @@ fn take_apart_upper<M: FrameMem, T: Tlb>(
         }
         let entry = words[index].load(Ordering::Relaxed);
         if entry & pte::P != 0 && !is_reserved(level, index) {
-            if end != top && preempt() {
+            if end != top && budget.is_spent() {
                 guard.set_progress(end, false);
                 return false;
             }
+            budget.charge(ENTRY_COST);
             let unfinished = half && end == top;
-            if release_entry(mm, (mfn, level), entry, unfinished, preempt).is_err() {
+            if release_entry(mm, (mfn, level), entry, unfinished, budget).is_err() {
                 guard.set_progress(index, true);
                 return false;
             }
@@ -103,16 +119,16 @@ impl Unfinished {
     pub fn ready<M: FrameMem, T: Tlb>(
         &mut self,
         mm: &Mm<M, T>,
-        preempt: Preempt<'_>,
+        budget: &Budget,
     ) -> Result<(), StillUnfinished> {
         if self.is_empty() {
             return Ok(());
         }
-        finish(&mut self.retiring, mm, preempt)?;
+        finish(&mut self.retiring, mm, budget)?;
         if self.retrying {
             return Ok(());
         }
-        finish(&mut self.resuming, mm, preempt)
+        finish(&mut self.resuming, mm, budget)
     }
 
     /// Notes that the operation begun has ended, well or not.
@@ -128,10 +144,10 @@ impl Unfinished {
     pub fn finish<M: FrameMem, T: Tlb>(
         &mut self,
         mm: &Mm<M, T>,
-        preempt: Preempt<'_>,
+        budget: &Budget,
     ) -> Result<(), StillUnfinished> {
-        finish(&mut self.retiring, mm, preempt)?;
-        finish(&mut self.resuming, mm, preempt)
+        finish(&mut self.retiring, mm, budget)?;
+        finish(&mut self.resuming, mm, budget)
     }
 
     /// Keeps the reference of an operation that will be tried again.
@@ -143,8 +159,7 @@ impl Unfinished {
         match self.resuming {
             Some(old) if old == leftover => {
                 // A second reference to the same table: not the last one.
-                let extra = release_table(mm, leftover.mfn, leftover.level, super::NEVER);
-                debug_assert!(extra.is_ok());
+                release_spare(mm, leftover.mfn, leftover.level);
             }
             old => {
                 if let Some(old) = old {
@@ -159,9 +174,8 @@ impl Unfinished {
     pub fn retire<M: FrameMem, T: Tlb>(&mut self, mm: &Mm<M, T>, leftover: Leftover) {
         debug_assert!(self.retiring.is_none());
         if let Some(old) = self.retiring.replace(leftover) {
-            // Not reached; and if it were, only slow.
-            let done = release_table(mm, old.mfn, old.level, super::NEVER);
-            debug_assert!(done.is_ok());
+            // Not reached.
+            release_spare(mm, old.mfn, old.level);
         }
     }
 }
@@ -173,10 +187,10 @@ pub struct StillUnfinished;
 fn finish<M: FrameMem, T: Tlb>(
     slot: &mut Option<Leftover>,
     mm: &Mm<M, T>,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> Result<(), StillUnfinished> {
     if let Some(l) = *slot {
-        release_table(mm, l.mfn, l.level, preempt).map_err(|_| StillUnfinished)?;
+        release_table(mm, l.mfn, l.level, budget).map_err(|_| StillUnfinished)?;
         *slot = None;
     }
     Ok(())

@@ -11,9 +11,9 @@
 //! taking tables apart goes one step sideways at most, however a guest links them
 //! (XSA-240), and table locks of one level are never taken in a circle.
 
-use super::demote::release_table;
+use super::demote::{release_spare, release_table};
 use super::promote::acquire_table;
-use super::{Leftover, Preempt, PtError, Rights, Stop, pte};
+use super::{Budget, Leftover, PtError, Rights, Stop, pte};
 use crate::addr::Mfn;
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::Mm;
@@ -30,11 +30,11 @@ pub(super) fn link<M: FrameMem, T: Tlb>(
     rights: &Rights<'_>,
     (table, level): (Mfn, u8),
     entry: u64,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> Result<(), Stop> {
-    match acquire_table(mm, rights, pte::frame(entry), level - 1, preempt) {
+    match acquire_table(mm, rights, pte::frame(entry), level - 1, budget) {
         Err(Stop::Failed(PtError::InUseAs(ty), None)) if ty == FrameType::table(level) => {
-            link_linear(mm, rights, (table, level), entry).map_err(Into::into)
+            link_linear(mm, rights, (table, level), entry)
         }
         other => other,
     }
@@ -47,9 +47,9 @@ fn link_linear<M: FrameMem, T: Tlb>(
     rights: &Rights<'_>,
     (table, level): (Mfn, u8),
     entry: u64,
-) -> Result<(), PtError> {
+) -> Result<(), Stop> {
     let ty = FrameType::table(level);
-    let refused = PtError::InUseAs(ty);
+    let refused = Stop::from(PtError::InUseAs(ty));
     if entry & pte::RW != 0 {
         return Err(refused);
     }
@@ -66,12 +66,12 @@ fn link_linear<M: FrameMem, T: Tlb>(
         return Err(refused);
     }
     if to.owner() != rights.tables {
-        // Freed and another's table between the two looks; that one is its own to keep.
+        // Freed and another's table between the two looks. Its owner may have let go of it
+        // meanwhile: then this is the last reference.
         from.drop_linear_entry();
         to.drop_linear_use();
-        let left = release_table(mm, target, level, super::NEVER);
-        debug_assert!(left.is_ok());
-        return Err(PtError::NotOwned);
+        let left = Leftover { mfn: target, level };
+        return Err(Stop::Failed(PtError::NotOwned, Some(left)));
     }
     Ok(())
 }
@@ -117,24 +117,34 @@ pub(super) fn release_entry<M: FrameMem, T: Tlb>(
     table: (Mfn, u8),
     entry: u64,
     half: bool,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> Result<(), Leftover> {
     match unlink(mm, table, entry, half) {
-        Some(left) => release_table(mm, left.mfn, left.level, preempt),
+        Some(left) => release_table(mm, left.mfn, left.level, budget),
         None => Ok(()),
+    }
+}
+
+/// Gives back what `entry` of `table`, which was left half and is whole now, holds once too often.
+pub(super) fn release_spare_entry<M: FrameMem, T: Tlb>(
+    mm: &Mm<M, T>,
+    table: (Mfn, u8),
+    entry: u64,
+) {
+    if let Some(left) = unlink(mm, table, entry, true) {
+        release_spare(mm, left.mfn, left.level);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Unfinished;
     use super::super::audit::{self, Held};
     use super::super::pin::{pin, unpin};
     use super::super::testing::Guest;
     use super::super::update::{self, Store};
-    use super::super::{NEVER, Unfinished};
     use super::*;
     use crate::addr::MachAddr;
-    use std::cell::Cell;
 
     const SHOW: u64 = pte::P | pte::US;
     const LINK: u64 = pte::P | pte::US | pte::RW;
@@ -149,7 +159,14 @@ mod tests {
 
     fn store(g: &Guest, table: Mfn, index: u64, entry: u64) -> Result<(), PtError> {
         let addr = MachAddr::new(table.addr().raw() + index * 8);
-        match update::store(&g.mm, &g.rights(), addr, entry, Store::Set, NEVER) {
+        match update::store(
+            &g.mm,
+            &g.rights(),
+            addr,
+            entry,
+            Store::Set,
+            &Budget::endless(),
+        ) {
             Ok(done) => {
                 assert!(done.leftover.is_none());
                 Ok(())
@@ -165,7 +182,7 @@ mod tests {
             let g = Guest::new(64, 0);
             let refused = Err(PtError::InUseAs(FrameType::table(level)));
             let table = g.page();
-            pin(&g.mm, &g.rights(), table, level, NEVER).unwrap();
+            pin(&g.mm, &g.rights(), table, level, &Budget::endless()).unwrap();
             assert_eq!(store(&g, table, 5, pte::make(table, LINK)), refused);
             store(&g, table, 5, pte::make(table, SHOW)).unwrap();
             verify(&g, &[]);
@@ -177,18 +194,18 @@ mod tests {
             store(&g, table, 6, pte::make(table, SHOW)).unwrap();
             verify(&g, &[]);
             // Nothing keeps it but the pin; the entry may also be there from the start.
-            unpin(&g.mm, g.id, table, NEVER).unwrap();
+            unpin(&g.mm, g.id, table, &Budget::endless()).unwrap();
             assert_eq!(g.mm.record(table).kind().count(), 0);
             verify(&g, &[]);
-            pin(&g.mm, &g.rights(), table, level, NEVER).unwrap();
+            pin(&g.mm, &g.rights(), table, level, &Budget::endless()).unwrap();
             store(&g, table, 5, 0).unwrap();
-            unpin(&g.mm, g.id, table, NEVER).unwrap();
+            unpin(&g.mm, g.id, table, &Budget::endless()).unwrap();
             g.poke(table, 6, pte::make(table, LINK));
-            match pin(&g.mm, &g.rights(), table, level, NEVER) {
+            match pin(&g.mm, &g.rights(), table, level, &Budget::endless()) {
                 Err(Stop::Failed(e, left)) => {
                     assert_eq!(Err(e), refused);
                     let left = left.expect("five entries were looked at");
-                    release_table(&g.mm, left.mfn, left.level, NEVER).unwrap();
+                    release_table(&g.mm, left.mfn, left.level, &Budget::endless()).unwrap();
                 }
                 other => panic!("{other:?}"),
             }
@@ -197,8 +214,8 @@ mod tests {
         // An L1 table needs none of this: it is a page like others.
         let g = Guest::new(64, 0);
         let (l1, l2) = (g.page(), g.page());
-        pin(&g.mm, &g.rights(), l1, 1, NEVER).unwrap();
-        pin(&g.mm, &g.rights(), l2, 2, NEVER).unwrap();
+        pin(&g.mm, &g.rights(), l1, 1, &Budget::endless()).unwrap();
+        pin(&g.mm, &g.rights(), l2, 2, &Budget::endless()).unwrap();
         store(&g, l1, 0, pte::make(l1, SHOW)).unwrap();
         store(&g, l1, 1, pte::make(l2, SHOW)).unwrap();
         verify(&g, &[]);
@@ -209,7 +226,7 @@ mod tests {
         let g = Guest::new(64, 0);
         let [a, b, c, d] = [(); 4].map(|()| g.page());
         for table in [a, b, c, d] {
-            pin(&g.mm, &g.rights(), table, 4, NEVER).unwrap();
+            pin(&g.mm, &g.rights(), table, 4, &Budget::endless()).unwrap();
         }
         let refused = Err(PtError::InUseAs(FrameType::L4));
         assert_eq!(store(&g, a, 0, pte::make(b, LINK)), refused);
@@ -222,7 +239,7 @@ mod tests {
         assert_eq!(store(&g, d, 0, pte::make(a, SHOW)), refused);
         store(&g, b, 0, pte::make(b, SHOW)).unwrap();
         // It stays a table while it is shown.
-        unpin(&g.mm, g.id, b, NEVER).unwrap();
+        unpin(&g.mm, g.id, b, &Budget::endless()).unwrap();
         assert_eq!(g.mm.record(b).kind().count(), 3);
         verify(&g, &[]);
         store(&g, a, 0, 0).unwrap();
@@ -230,7 +247,7 @@ mod tests {
         store(&g, d, 0, pte::make(a, SHOW)).unwrap();
         verify(&g, &[]);
         // The last one taken apart takes it along.
-        unpin(&g.mm, g.id, c, NEVER).unwrap();
+        unpin(&g.mm, g.id, c, &Budget::endless()).unwrap();
         assert_eq!(g.mm.record(b).kind().count(), 0);
         verify(&g, &[]);
         // What is no table yet does not become one this way.
@@ -240,8 +257,8 @@ mod tests {
             "as the next lower table"
         );
         store(&g, d, 1, 0).unwrap();
-        unpin(&g.mm, g.id, d, NEVER).unwrap();
-        unpin(&g.mm, g.id, a, NEVER).unwrap();
+        unpin(&g.mm, g.id, d, &Budget::endless()).unwrap();
+        unpin(&g.mm, g.id, a, &Budget::endless()).unwrap();
         verify(&g, &[]);
     }
 
@@ -253,28 +270,25 @@ mod tests {
         for n in 0..8 {
             g.poke(b, n, pte::make(g.page(), LINK));
         }
-        pin(&g.mm, &g.rights(), a, 4, NEVER).unwrap();
-        pin(&g.mm, &g.rights(), b, 4, NEVER).unwrap();
+        pin(&g.mm, &g.rights(), a, 4, &Budget::endless()).unwrap();
+        pin(&g.mm, &g.rights(), b, 4, &Budget::endless()).unwrap();
         store(&g, a, 0, pte::make(b, SHOW)).unwrap();
-        unpin(&g.mm, g.id, b, NEVER).unwrap();
+        unpin(&g.mm, g.id, b, &Budget::endless()).unwrap();
         let mut unfinished = Unfinished::new();
-        let left = Cell::new(3);
-        let spent = || {
-            left.set(left.get() - 1);
-            left.get() == 0
-        };
-        let leftover = unpin(&g.mm, g.id, a, &spent).unwrap().unwrap();
+        // Enough for a few of the eight.
+        let budget = Budget::new(4_500);
+        let leftover = unpin(&g.mm, g.id, a, &budget).unwrap().unwrap();
         unfinished.retire(&g.mm, leftover);
         verify(&g, &[(a, Held::Type(FrameType::L4))]);
         // Somebody makes the shown one whole again meanwhile, or wants the other back.
-        pin(&g.mm, &g.rights(), b, 4, NEVER).unwrap();
+        pin(&g.mm, &g.rights(), b, 4, &Budget::endless()).unwrap();
         verify(&g, &[(a, Held::Type(FrameType::L4))]);
-        pin(&g.mm, &g.rights(), a, 4, NEVER).unwrap();
+        pin(&g.mm, &g.rights(), a, 4, &Budget::endless()).unwrap();
         verify(&g, &[(a, Held::Type(FrameType::L4))]);
-        unfinished.finish(&g.mm, NEVER).unwrap();
+        unfinished.finish(&g.mm, &Budget::endless()).unwrap();
         verify(&g, &[]);
-        unpin(&g.mm, g.id, b, NEVER).unwrap();
-        unpin(&g.mm, g.id, a, NEVER).unwrap();
+        unpin(&g.mm, g.id, b, &Budget::endless()).unwrap();
+        unpin(&g.mm, g.id, a, &Budget::endless()).unwrap();
         verify(&g, &[]);
         assert_eq!(g.mm.record(b).kind().count(), 0);
     }

@@ -36,92 +36,21 @@ pub mod entry;
 mod linear;
 pub mod pin;
 pub mod promote;
+pub mod rights;
+pub mod run;
 pub mod update;
 pub use crate::mm::{pte, walk};
+pub use rights::{IoAccess, IoMem, Rights};
+pub use run::Budget;
 
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
 mod tests;
 
-use crate::addr::{DomId, Mfn};
+use crate::addr::Mfn;
 use crate::mm::frame_table::FrameType;
 use crate::mm::page_ref::RefError;
-use absent::Absent;
-
-/// How a domain may map a frame that is not RAM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoAccess {
-    /// Read and write.
-    ReadWrite,
-    /// Read; a writable mapping silently becomes read-only.
-    ReadOnly,
-}
-
-/// Which device memory a domain may map.
-pub trait IoMem {
-    /// Whether and how frame `mfn`, which is not RAM, may be mapped. Frames beyond
-    /// the machine's physical address width must be refused.
-    fn may_map(&self, mfn: Mfn) -> Option<IoAccess>;
-}
-
-/// No device memory at all.
-#[derive(Clone, Copy, Debug)]
-pub struct NoIoMem;
-
-impl IoMem for NoIoMem {
-    fn may_map(&self, _: Mfn) -> Option<IoAccess> {
-        None
-    }
-}
-
-/// On whose behalf entries are written.
-#[derive(Clone, Copy)]
-pub struct Rights<'a> {
-    /// Owner of the page tables.
-    pub tables: DomId,
-    /// Owner of the frames that L1 entries may map.
-    pub frames: DomId,
-    /// Whether L1 entries may choose a cache type (domains with devices).
-    pub cache_control: bool,
-    /// Device memory it may map.
-    pub io: &'a dyn IoMem,
-    /// What entries that are not present may name.
-    pub absent: Absent,
-}
-
-impl core::fmt::Debug for Rights<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Rights")
-            .field("tables", &self.tables)
-            .field("frames", &self.frames)
-            .field("cache_control", &self.cache_control)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<'a> Rights<'a> {
-    /// A domain without devices that maps its own frames.
-    #[must_use]
-    pub const fn plain(id: DomId) -> Rights<'static> {
-        Rights {
-            tables: id,
-            frames: id,
-            cache_control: false,
-            io: &NoIoMem,
-            absent: Absent::ANYTHING,
-        }
-    }
-
-    /// The same, mapping frames of `owner`.
-    #[must_use]
-    pub const fn mapping(self, owner: DomId) -> Rights<'a> {
-        Rights {
-            frames: owner,
-            ..self
-        }
-    }
-}
 
 /// What a guest did wrong with a page table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,12 +121,6 @@ impl From<PtError> for Stop {
         Self::Failed(e, None)
     }
 }
-
-/// Asks whether a long operation should stop; called between entries.
-pub type Preempt<'a> = &'a dyn Fn() -> bool;
-
-/// Never stop.
-pub const NEVER: Preempt<'static> = &|| false;
 
 /// What a vCPU still has to finish of interrupted page-table operations.
 ///

@@ -3,7 +3,7 @@
 
 use super::demote::release_table;
 use super::promote::acquire_table;
-use super::{Leftover, Preempt, PtError, Rights, Stop};
+use super::{Budget, Leftover, PtError, Rights, Stop};
 use crate::addr::{DomId, Mfn};
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::Mm;
@@ -17,13 +17,13 @@ pub fn pin<M: FrameMem, T: Tlb>(
     rights: &Rights<'_>,
     mfn: Mfn,
     level: u8,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> Result<(), Stop> {
-    acquire_table(mm, rights, mfn, level, preempt)?;
+    acquire_table(mm, rights, mfn, level, budget)?;
     if mm.record(mfn).set_pinned() {
         return Ok(());
     }
-    let leftover = release_table(mm, mfn, level, preempt).err();
+    let leftover = release_table(mm, mfn, level, budget).err();
     Err(Stop::Failed(PtError::PinState, leftover))
 }
 
@@ -36,7 +36,7 @@ pub fn unpin<M: FrameMem, T: Tlb>(
     mm: &Mm<M, T>,
     owner: DomId,
     mfn: Mfn,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> Result<Option<Leftover>, PtError> {
     let page = mm.page(mfn, owner)?;
     let frame = mm.record(mfn);
@@ -45,7 +45,7 @@ pub fn unpin<M: FrameMem, T: Tlb>(
     }
     // The pin's type reference is ours now, so the type cannot change.
     let level = frame.kind().ty().level().ok_or(PtError::NotATable)?;
-    let leftover = release_table(mm, mfn, level, preempt).err();
+    let leftover = release_table(mm, mfn, level, budget).err();
     drop(page);
     Ok(leftover)
 }

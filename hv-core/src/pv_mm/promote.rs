@@ -1,9 +1,9 @@
 //! Making a frame a page table: every entry is checked and takes what it stands for.
 
-use super::demote::release_table;
+use super::demote::{release_spare, release_table};
 use super::entry::{acquire_l1, check_l1, release_l1};
-use super::linear::{link, release_entry};
-use super::{Leftover, Preempt, PtError, Rights, Stop, pte};
+use super::linear::{link, release_spare_entry};
+use super::{Budget, Leftover, PtError, Rights, Stop, pte};
 use crate::addr::Mfn;
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::frame_table::{Acquired, Frame, FrameType, GROUP, TableGuard};
@@ -12,6 +12,11 @@ use core::sync::atomic::Ordering;
 
 /// Entries of a page table.
 pub(super) const ENTRIES: usize = 512;
+
+/// Instructions of making an empty frame a table, about: flush, lock, a look at every group.
+const TABLE_COST: u32 = 2_500;
+/// Of checking an entry and taking what it stands for.
+const ENTRY_COST: u32 = 50;
 
 /// Whether entry `index` of a table of `level` is the hypervisor's.
 #[inline]
@@ -23,14 +28,14 @@ pub(super) fn is_reserved(level: u8, index: usize) -> bool {
 /// yet. The reference is the caller's: [`release_table`] gives it back.
 ///
 /// # Errors
-/// [`Stop::Interrupted`] if `preempt` said so; the caller keeps the leftover and tries
+/// [`Stop::Interrupted`] if `budget` was spent; the caller keeps the leftover and tries
 /// again. [`Stop::Failed`] if the frame cannot be that table.
 pub fn acquire_table<M: FrameMem, T: Tlb>(
     mm: &Mm<M, T>,
     rights: &Rights<'_>,
     mfn: Mfn,
     level: u8,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> Result<(), Stop> {
     let ty = FrameType::table(level);
     let frame = mm.frames.get(mfn).ok_or(PtError::NotOwned)?;
@@ -42,7 +47,7 @@ pub fn acquire_table<M: FrameMem, T: Tlb>(
             return Ok(());
         }
         // Freed and another's table between the two looks.
-        return Err(match release_table(mm, mfn, level, preempt) {
+        return Err(match release_table(mm, mfn, level, budget) {
             Ok(()) => PtError::NotOwned.into(),
             Err(l) => Stop::Failed(PtError::NotOwned, Some(l)),
         });
@@ -63,12 +68,12 @@ pub fn acquire_table<M: FrameMem, T: Tlb>(
                 let guard = frame.lock_table();
                 guard.set_progress(0, false);
                 guard.clear_occupied();
-                return validate(mm, rights, mfn, frame, level, guard, preempt);
+                return validate(mm, rights, mfn, frame, level, guard, budget);
             }
             Acquired::Resume => {
                 mm.put_ref(mfn, frame);
                 let guard = frame.lock_table();
-                return validate(mm, rights, mfn, frame, level, guard, preempt);
+                return validate(mm, rights, mfn, frame, level, guard, budget);
             }
             Acquired::Wait | Acquired::NeedsRef => crate::arch::machine::relax(),
             Acquired::Conflict(other) => {
@@ -91,12 +96,13 @@ fn validate<M: FrameMem, T: Tlb>(
     frame: &Frame,
     level: u8,
     guard: TableGuard<'_>,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> Result<(), Stop> {
+    budget.charge(TABLE_COST);
     let outcome = if level == 1 {
-        validate_l1(mm, rights, mfn, &guard)
+        validate_l1(mm, rights, mfn, &guard, budget)
     } else {
-        validate_upper(mm, rights, mfn, level, &guard, preempt)
+        validate_upper(mm, rights, mfn, level, &guard, budget)
     };
     match outcome {
         Ok(()) => {
@@ -111,7 +117,7 @@ fn validate<M: FrameMem, T: Tlb>(
             let cheap = level == 1 || guard.progress() == 0 && !guard.half();
             frame.publish_partial();
             drop(guard);
-            if cheap && release_table(mm, mfn, level, super::NEVER).is_ok() {
+            if cheap && release_table(mm, mfn, level, &Budget::new(0)).is_ok() {
                 return Err(e.into());
             }
             Err(Stop::Failed(e, Some(Leftover { mfn, level })))
@@ -135,6 +141,7 @@ fn validate_l1<M: FrameMem, T: Tlb>(
     rights: &Rights<'_>,
     mfn: Mfn,
     guard: &TableGuard<'_>,
+    budget: &Budget,
 ) -> Result<(), Halt> {
     let words = mm.mem.words(mfn);
     for (n, group) in words.as_chunks::<GROUP>().0.iter().enumerate() {
@@ -143,6 +150,7 @@ fn validate_l1<M: FrameMem, T: Tlb>(
         if is_idle(rights, all) {
             continue;
         }
+        budget.charge(GROUP as u32 * ENTRY_COST);
         if all & pte::P != 0 {
             guard.occupy(n * GROUP);
         }
@@ -200,7 +208,7 @@ fn validate_upper<M: FrameMem, T: Tlb>(
     mfn: Mfn,
     level: u8,
     guard: &TableGuard<'_>,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> Result<(), Halt> {
     let words = mm.mem.words(mfn);
     let start = guard.progress();
@@ -227,19 +235,19 @@ fn validate_upper<M: FrameMem, T: Tlb>(
             continue;
         }
         guard.occupy(index);
-        if index > start && preempt() {
+        if index > start && budget.is_spent() {
             guard.set_progress(index, false);
             return Err(Halt::Interrupted);
         }
+        budget.charge(ENTRY_COST);
         let outcome = check_upper(entry, level)
             .map_err(Stop::from)
-            .and_then(|e| link(mm, rights, (mfn, level), e, preempt).map(|()| e));
+            .and_then(|e| link(mm, rights, (mfn, level), e, budget).map(|()| e));
         let child = |l: &Leftover| (l.mfn, l.level);
         match outcome {
             Ok(stored) => {
                 if half {
-                    let extra = release_entry(mm, (mfn, level), entry, true, super::NEVER);
-                    debug_assert!(extra.is_ok());
+                    release_spare_entry(mm, (mfn, level), entry);
                     half = false;
                 }
                 if stored != entry {
@@ -254,8 +262,7 @@ fn validate_upper<M: FrameMem, T: Tlb>(
                 if let Some((child, level)) = leftover.as_ref().map(child) {
                     if half {
                         // Two references to the same child: not the last.
-                        let extra = release_table(mm, child, level, super::NEVER);
-                        debug_assert!(extra.is_ok());
+                        release_spare(mm, child, level);
                     }
                     half = true;
                 }

@@ -1,13 +1,25 @@
 //! A guest with a few pages on the fake machine, for tests.
 
 use super::absent::Absent;
-use super::{IoAccess, IoMem, NEVER, Rights, pin, pte};
+use super::rights::NoIoMem;
+use super::{Budget, IoAccess, IoMem, Rights, pin, pte};
 use crate::addr::{DomId, GuestVa, MachAddr, Mfn};
 use crate::arch::FrameMem;
 use crate::mm::Mm;
 use crate::mm::frame_alloc::Request;
 use crate::mm::testing::{FakeMem, FakeTlb, machine};
 use std::sync::atomic::Ordering;
+
+/// What a domain without devices may do on a CPU without leaks.
+pub fn plain_rights(id: DomId) -> Rights<'static> {
+    Rights {
+        tables: id,
+        frames: id,
+        cache_control: false,
+        io: &NoIoMem,
+        absent: Absent::ANYTHING,
+    }
+}
 
 /// A domain and the machine it is on.
 pub struct Guest {
@@ -41,7 +53,7 @@ impl Guest {
 
     /// Its rights.
     pub fn rights(&self) -> Rights<'static> {
-        Rights::plain(self.id)
+        plain_rights(self.id)
     }
 
     /// Its rights, were it a driver domain.
@@ -99,7 +111,7 @@ impl Guest {
             }
             self.poke(table, va.index(1), pte::make(mfn, pte::P | flags));
         }
-        pin::pin(&self.mm, rights, root, 4, NEVER).unwrap();
+        pin::pin(&self.mm, rights, root, 4, &Budget::endless()).unwrap();
         root
     }
 }

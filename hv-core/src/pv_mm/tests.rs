@@ -8,9 +8,8 @@ use super::testing::Guest;
 use super::update::{self, Store};
 use super::walk::L1Slot;
 use super::*;
-use crate::addr::{GuestVa, MachAddr};
+use crate::addr::{DomId, GuestVa, MachAddr};
 use crate::arch::FrameMem;
-use std::cell::Cell;
 
 use super::demote::release_table;
 use super::pin::{pin, unpin};
@@ -42,7 +41,7 @@ fn store(g: &Guest, table: Mfn, index: usize, new: u64) -> Result<u64, PtError> 
         entry_addr(table, index),
         new,
         Store::Set,
-        NEVER,
+        &Budget::endless(),
     ) {
         Ok(u) => {
             assert!(u.leftover.is_none());
@@ -50,7 +49,7 @@ fn store(g: &Guest, table: Mfn, index: usize, new: u64) -> Result<u64, PtError> 
         }
         Err(Stop::Failed(e, leftover)) => {
             if let Some(l) = leftover {
-                release_table(&g.mm, l.mfn, l.level, NEVER).unwrap();
+                release_table(&g.mm, l.mfn, l.level, &Budget::endless()).unwrap();
             }
             Err(e)
         }
@@ -65,17 +64,17 @@ fn a_table_is_never_writable() {
     // It maps itself writable: refused. Read-only: fine.
     g.poke(l1, 0, pte::make(l1, pte::P | pte::RW));
     assert!(matches!(
-        pin(&g.mm, &g.rights(), l1, 1, NEVER),
+        pin(&g.mm, &g.rights(), l1, 1, &Budget::endless()),
         Err(Stop::Failed(PtError::FrameBusy, None))
     ));
     verify(&g, &[]);
     g.poke(l1, 0, pte::make(l1, pte::P));
     g.poke(l1, 1, pte::make(page, pte::P | pte::RW));
-    pin(&g.mm, &g.rights(), l1, 1, NEVER).unwrap();
+    pin(&g.mm, &g.rights(), l1, 1, &Budget::endless()).unwrap();
     verify(&g, &[]);
     // What is mapped writable cannot become a table, and the other way round.
     assert!(matches!(
-        pin(&g.mm, &g.rights(), page, 1, NEVER),
+        pin(&g.mm, &g.rights(), page, 1, &Budget::endless()),
         Err(Stop::Failed(PtError::InUseAs(FrameType::Writable), None))
     ));
     assert_eq!(
@@ -92,11 +91,11 @@ fn a_table_is_never_writable() {
     );
     verify(&g, &[]);
     // Unpinned it is plain again.
-    assert_eq!(unpin(&g.mm, g.id, l1, NEVER), Ok(None));
+    assert_eq!(unpin(&g.mm, g.id, l1, &Budget::endless()), Ok(None));
     g.mm.get_writable(l1, g.id).unwrap();
     verify(&g, &[(l1, Held::Type(FrameType::Writable))]);
     g.mm.put_writable(l1);
-    pin(&g.mm, &g.rights(), page, 1, NEVER).unwrap();
+    pin(&g.mm, &g.rights(), page, 1, &Budget::endless()).unwrap();
     verify(&g, &[]);
 }
 
@@ -113,7 +112,7 @@ fn entries_are_adjusted_as_the_interface_says() {
     g.poke(l1, 2, 0xdead_beef_0000_1000);
     g.poke(l1, 3, pte::make(Mfn::new(64), pte::P | pte::RW));
     g.poke(l1, 4, pte::make(Mfn::new(65), pte::P | pte::RW | pte::PCD));
-    pin(&g.mm, &g.rights_with_devices(), l1, 1, NEVER).unwrap();
+    pin(&g.mm, &g.rights_with_devices(), l1, 1, &Budget::endless()).unwrap();
     assert_eq!(
         g.peek(l1, 0),
         pte::make(page, pte::P | pte::RW | pte::US | pte::GUEST_KERNEL)
@@ -169,7 +168,7 @@ fn whole_spaces_and_their_slots() {
         g.poke(copy, n, g.peek(root, n));
     }
     g.poke(copy, 270, 0x7fff_f067);
-    pin(&g.mm, &g.rights(), copy, 4, NEVER).unwrap();
+    pin(&g.mm, &g.rights(), copy, 4, &Budget::endless()).unwrap();
     assert_eq!(g.peek(copy, 270), 0);
     verify(&g, &[]);
     // No large pages, no entry that is its own kind of table.
@@ -189,11 +188,14 @@ fn whole_spaces_and_their_slots() {
     );
     verify(&g, &[]);
     // One pin less: the shared lower tables stay.
-    assert_eq!(unpin(&g.mm, g.id, root, NEVER), Ok(None));
-    assert_eq!(unpin(&g.mm, g.id, root, NEVER), Err(PtError::PinState));
+    assert_eq!(unpin(&g.mm, g.id, root, &Budget::endless()), Ok(None));
+    assert_eq!(
+        unpin(&g.mm, g.id, root, &Budget::endless()),
+        Err(PtError::PinState)
+    );
     verify(&g, &[]);
     assert_eq!(g.mm.record(l3).kind().count(), 1);
-    assert_eq!(unpin(&g.mm, g.id, copy, NEVER), Ok(None));
+    assert_eq!(unpin(&g.mm, g.id, copy, &Budget::endless()), Ok(None));
     assert_eq!(g.mm.record(l2).kind().count(), 0);
     verify(&g, &[]);
 }
@@ -202,7 +204,7 @@ fn whole_spaces_and_their_slots() {
 fn rights_change_without_losing_references() {
     let g = Guest::new(16, 0);
     let (l1, page) = (g.page(), g.page());
-    pin(&g.mm, &g.rights(), l1, 1, NEVER).unwrap();
+    pin(&g.mm, &g.rights(), l1, 1, &Budget::endless()).unwrap();
     let ro = pte::make(page, pte::P | pte::US);
     let steps = [
         (ro | pte::RW, 0),
@@ -248,14 +250,14 @@ fn rights_change_without_losing_references() {
 fn a_table_that_was_writable_is_flushed_first() {
     let g = Guest::new(64, 0);
     let (l1, page) = (g.page(), g.page());
-    pin(&g.mm, &g.rights(), l1, 1, NEVER).unwrap();
+    pin(&g.mm, &g.rights(), l1, 1, &Budget::endless()).unwrap();
     store(&g, l1, 0, pte::make(page, pte::P | pte::RW)).unwrap();
     store(&g, l1, 0, pte::make(page, pte::P)).unwrap();
     let before = g.mm.tlb.count();
-    pin(&g.mm, &g.rights(), page, 1, NEVER).unwrap();
+    pin(&g.mm, &g.rights(), page, 1, &Budget::endless()).unwrap();
     assert_eq!(g.mm.tlb.count(), before + 1);
     // And before it is writable again.
-    unpin(&g.mm, g.id, page, NEVER).unwrap();
+    unpin(&g.mm, g.id, page, &Budget::endless()).unwrap();
     store(&g, l1, 0, pte::make(page, pte::P | pte::RW)).unwrap();
     assert_eq!(g.mm.tlb.count(), before + 2);
 }
@@ -269,7 +271,7 @@ fn mappings_of_other_domains_frames() {
         g.mm.alloc_for(other, crate::mm::frame_alloc::Request::anywhere(0))
             .unwrap();
     let l1 = g.page();
-    pin(&g.mm, &g.rights(), l1, 1, NEVER).unwrap();
+    pin(&g.mm, &g.rights(), l1, 1, &Budget::endless()).unwrap();
     let entry = pte::make(theirs, pte::P | pte::RW | pte::US);
     assert_eq!(store(&g, l1, 0, entry), Err(PtError::FrameBusy));
     let foreign = g.rights().mapping(other);
@@ -292,7 +294,7 @@ fn grant_mappings_bring_their_references() {
         g.mm.alloc_for(other, crate::mm::frame_alloc::Request::anywhere(0))
             .unwrap();
     let l1 = g.page();
-    pin(&g.mm, &g.rights(), l1, 1, NEVER).unwrap();
+    pin(&g.mm, &g.rights(), l1, 1, &Budget::endless()).unwrap();
     g.mm.get_writable(theirs, other).unwrap();
     let entry = pte::make(theirs, pte::P | pte::RW | pte::US);
     update::replace_l1(&g.mm, &g.rights(), slot(l1, 3), entry).unwrap();
@@ -304,17 +306,6 @@ fn grant_mappings_bring_their_references() {
     verify(&g, &[(theirs, Held::Type(FrameType::Writable))]);
     g.mm.put_writable(theirs);
     verify(&g, &[]);
-}
-
-/// Stops after so many questions.
-struct Budget(Cell<u32>);
-
-impl Budget {
-    fn spent(&self) -> bool {
-        let left = self.0.get();
-        self.0.set(left.saturating_sub(1));
-        left == 0
-    }
 }
 
 /// A space of 3 x 4 L1 tables under one L4.
@@ -343,8 +334,8 @@ fn long_work_is_interrupted_and_resumed() {
     let mut unfinished = Unfinished::new();
     let mut tries = 0;
     loop {
-        let budget = Budget(Cell::new(1));
-        match pin(&g.mm, &g.rights(), root, 4, &|| budget.spent()) {
+        let budget = Budget::new(1);
+        match pin(&g.mm, &g.rights(), root, 4, &budget) {
             Ok(()) => break,
             Err(Stop::Interrupted(l)) => unfinished.resume_later(&g.mm, l),
             Err(Stop::Failed(..)) => panic!("no reason to fail"),
@@ -360,21 +351,19 @@ fn long_work_is_interrupted_and_resumed() {
         assert!(tries < 100);
     }
     assert!(tries > 3);
-    unfinished.finish(&g.mm, NEVER).unwrap();
+    unfinished.finish(&g.mm, &Budget::endless()).unwrap();
     verify(&g, &[]);
     // And back.
-    let budget = Budget(Cell::new(2));
-    let left = unpin(&g.mm, g.id, root, &|| budget.spent())
-        .unwrap()
-        .unwrap();
+    let budget = Budget::new(2);
+    let left = unpin(&g.mm, g.id, root, &budget).unwrap().unwrap();
     unfinished.retire(&g.mm, left);
     tries = 0;
     loop {
         if !cfg!(miri) || tries == 2 {
             verify(&g, &[(root, Held::Type(FrameType::L4))]);
         }
-        let budget = Budget(Cell::new(1));
-        if unfinished.ready(&g.mm, &|| budget.spent()).is_ok() {
+        let budget = Budget::new(1);
+        if unfinished.ready(&g.mm, &budget).is_ok() {
             break;
         }
         tries += 1;
@@ -397,8 +386,8 @@ fn interrupted_work_that_then_fails_or_is_abandoned() {
         }
         let mut unfinished = Unfinished::new();
         for _ in 0..if spoil { 8 } else { 3 } {
-            let budget = Budget(Cell::new(1));
-            match pin(&g.mm, &g.rights(), root, 4, &|| budget.spent()) {
+            let budget = Budget::new(1);
+            match pin(&g.mm, &g.rights(), root, 4, &budget) {
                 Err(Stop::Interrupted(l)) => unfinished.resume_later(&g.mm, l),
                 Err(Stop::Failed(e, l)) => {
                     assert!(spoil && e == PtError::FrameBusy);
@@ -415,7 +404,7 @@ fn interrupted_work_that_then_fails_or_is_abandoned() {
             assert!(g.mm.get_writable(root, g.id).is_err());
             assert!(store(&g, root, 0, 0).is_err());
         }
-        unfinished.finish(&g.mm, NEVER).unwrap();
+        unfinished.finish(&g.mm, &Budget::endless()).unwrap();
         verify(&g, &[]);
         assert_eq!(g.mm.record(root).kind().count(), 0);
     }

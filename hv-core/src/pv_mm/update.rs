@@ -10,7 +10,7 @@ use super::entry::{acquire_l1, check_l1, release_l1, same_ram};
 use super::linear::{link, release_entry, unlink};
 use super::promote::{check_upper, is_reserved};
 use super::walk::L1Slot;
-use super::{Leftover, Preempt, PtError, Rights, Stop, pte};
+use super::{Budget, Leftover, PtError, Rights, Stop, pte};
 use crate::addr::{DomId, MachAddr, Mfn};
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::Mm;
@@ -52,7 +52,7 @@ pub fn store<M: FrameMem, T: Tlb>(
     addr: MachAddr,
     new: u64,
     how: Store,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> Result<Updated, Stop> {
     let mfn = addr.frame();
     let index = (addr.page_offset() / 8) as usize;
@@ -74,7 +74,7 @@ pub fn store<M: FrameMem, T: Tlb>(
                 leftover: None,
             });
         }
-        return set_upper(mm, rights, guard, (mfn, level), index, new, how, preempt);
+        return set_upper(mm, rights, guard, (mfn, level), index, new, how, budget);
     }
     mm.get_writable_at(mfn, frame, rights.tables)
         .map_err(PtError::from)?;
@@ -330,7 +330,7 @@ fn set_upper<M: FrameMem, T: Tlb>(
     index: usize,
     new: u64,
     how: Store,
-    preempt: Preempt<'_>,
+    budget: &Budget,
 ) -> Result<Updated, Stop> {
     let (mfn, level) = table;
     let word = &mm.mem.words(mfn)[index];
@@ -352,7 +352,7 @@ fn set_upper<M: FrameMem, T: Tlb>(
                 leftover: None,
             });
         }
-        link(mm, rights, table, new, preempt)?;
+        link(mm, rights, table, new, budget)?;
     } else {
         rights.absent.check(new)?;
     }
@@ -360,7 +360,7 @@ fn set_upper<M: FrameMem, T: Tlb>(
         Ok(before) => before,
         Err(e) => {
             let leftover = if new & pte::P != 0 {
-                release_entry(mm, table, new, false, preempt).err()
+                release_entry(mm, table, new, false, budget).err()
             } else {
                 None
             };
@@ -373,7 +373,7 @@ fn set_upper<M: FrameMem, T: Tlb>(
         None
     };
     drop(guard);
-    let leftover = held.and_then(|l| release_table(mm, l.mfn, l.level, preempt).err());
+    let leftover = held.and_then(|l| release_table(mm, l.mfn, l.level, budget).err());
     Ok(Updated {
         old: before,
         stale: before & pte::P != 0,

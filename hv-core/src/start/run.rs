@@ -7,11 +7,10 @@ use super::{dom0, ground, hardware, panic};
 use crate::addr::{CpuId, Mfn};
 use crate::arch::machine::{self, area, isolation};
 use crate::domain::notify::SCHEDULER;
-use crate::domain::rights;
 use crate::mm::frame_alloc::Request;
 use crate::mm::{frame_io, host};
 use crate::power;
-use crate::pv_mm::absent::Absent;
+use crate::pv_mm::absent::{self, Absent};
 use crate::sync::Once;
 use crate::time::timers;
 use crate::trap;
@@ -140,7 +139,7 @@ fn restrict_absent_entries(options: &Options) {
         // Firmware keeps memory of its own below 4 GiB, which no memory map shows.
         let end = Mfn::new(host::get().frames.limit().max(1 << 20));
         let absent = Absent::beyond(end.addr(), features.physical_bits);
-        rights::restrict_absent_entries(absent);
+        absent::restrict(absent);
     }
     log::info!(
         "absent entries of guests' page tables checked (L1TF): {}",

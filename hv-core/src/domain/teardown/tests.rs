@@ -9,9 +9,10 @@ use crate::mm::frame_table::FrameType;
 use crate::mm::shared_page::SharedPage;
 use crate::mm::testing::{FakeMem, FakeTlb, machine};
 use crate::pv_mm::audit::{self, Held};
+use crate::pv_mm::testing::plain_rights;
 use crate::pv_mm::update::{self, Store};
 use crate::pv_mm::walk::L1Slot;
-use crate::pv_mm::{NEVER, Rights, pin, pte};
+use crate::pv_mm::{pin, pte};
 use proptest::prelude::*;
 
 const RAM: usize = 96;
@@ -93,12 +94,12 @@ impl World {
         mm.accounts.open(DOM0).set_max(RAM as u64);
         let page = |id| mm.alloc_for(id, Request::anywhere(0)).unwrap();
         let table = page(DOM0);
-        pin::pin(&mm, &Rights::plain(DOM0), table, 1, NEVER).unwrap();
+        pin::pin(&mm, &plain_rights(DOM0), table, 1, &Budget::endless()).unwrap();
         let guests = [1, 2].map(|n| {
             let id = DomId(n);
             mm.accounts.open(id).set_max(PAGES as u64);
             let pages = [(); PAGES].map(|()| page(id));
-            pin::pin(&mm, &Rights::plain(id), pages[0], 1, NEVER).unwrap();
+            pin::pin(&mm, &plain_rights(id), pages[0], 1, &Budget::endless()).unwrap();
             let grants = GrantTable::new(id, 1, 1);
             grants
                 .grow(1, || {
@@ -136,12 +137,12 @@ impl World {
         match action {
             Action::Map(slot, g, p, readonly) => {
                 let guest = &self.guests[g];
-                let rights = Rights::plain(DOM0).mapping(guest.id);
+                let rights = plain_rights(DOM0).mapping(guest.id);
                 let entry = pte::make(guest.pages[p], pte::P | writable(readonly));
                 let _ = update::write_l1(mm, &rights, self.slot(slot), entry, Store::Set);
             }
             Action::Unmap(slot) => {
-                let rights = Rights::plain(DOM0);
+                let rights = plain_rights(DOM0);
                 update::write_l1(mm, &rights, self.slot(slot), 0, Store::Set).unwrap();
             }
             Action::Own(g, index, p, readonly) => {
@@ -150,7 +151,7 @@ impl World {
                 let entry = pte::make(guest.pages[p], pte::P | writable(readonly));
                 let slot = L1Slot { table, index };
                 if guest.alive {
-                    let rights = Rights::plain(guest.id);
+                    let rights = plain_rights(guest.id);
                     let _ = update::write_l1(mm, &rights, slot, entry, Store::Set);
                 }
             }
@@ -179,13 +180,13 @@ impl World {
                 let guest = &self.guests[g];
                 // What a hypercall does where the domain turns out to be dying.
                 if guest.alive {
-                    let rights = Rights::plain(guest.id);
-                    let _ = pin::pin(mm, &rights, guest.pages[p], 1, NEVER);
+                    let rights = plain_rights(guest.id);
+                    let _ = pin::pin(mm, &rights, guest.pages[p], 1, &Budget::endless());
                 }
             }
             Action::Unpin(g, p) => {
                 let guest = &self.guests[g];
-                let _ = pin::unpin(mm, guest.id, guest.pages[p], NEVER);
+                let _ = pin::unpin(mm, guest.id, guest.pages[p], &Budget::endless());
             }
             Action::Balloon(g, p) => {
                 let guest = &mut self.guests[g];
@@ -213,7 +214,7 @@ impl World {
             return;
         };
         let entry = pte::make(mfn, pte::P | pte::US | writable(readonly));
-        update::replace_l1(mm, &Rights::plain(DOM0), self.slot(index), entry).unwrap();
+        update::replace_l1(mm, &plain_rights(DOM0), self.slot(index), entry).unwrap();
         let mapping = Mapping {
             granter: guest.id,
             gref,
@@ -256,7 +257,7 @@ impl World {
         self.mm.accounts.get(guest.id).unwrap().set_dying();
         let mut from = Some(Mfn::new(0));
         while let Some(at) = from {
-            let (next, leftover) = release_frames(&self.mm, guest.id, at, &|| true);
+            let (next, leftover) = release_frames(&self.mm, guest.id, at, &Budget::new(0));
             assert_eq!(leftover, None, "an L1 table takes less than a stretch");
             from = next;
         }
@@ -383,7 +384,7 @@ fn a_mapped_grant_stays_accessed_whatever_its_mapper_writes() {
     let unused = word.load(Ordering::Relaxed);
     assert_eq!(unused & pte::A, 0);
     word.fetch_or(pte::A, Ordering::Relaxed);
-    let rights = Rights::plain(DOM0);
+    let rights = plain_rights(DOM0);
     for how in [
         Store::Set,
         Store::PreserveAd,

@@ -3,10 +3,11 @@
 use super::{After, Request, not_oneself, vcpu_of};
 use crate::addr::GuestVa;
 use crate::arch::machine;
+use crate::domain::context::{self, Refused};
 use crate::domain::notify::SCHEDULER;
 use crate::domain::vcpu::Callback;
-use crate::domain::{Domain, Vcpu, VcpuState, context, wallclock};
-use crate::hypercall::{Call, Error};
+use crate::domain::{Domain, Vcpu, VcpuState, wallclock};
+use crate::hypercall::{Call, Error, mmu};
 use crate::time;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -22,13 +23,14 @@ fn with_state<R>(
     f: impl FnOnce(&mut VcpuState) -> Result<R, Error>,
 ) -> Result<R, Error> {
     let _held = domain.hold();
-    // A domain that is taken apart has none to show.
-    if domain.life.is_dying() {
-        return Err(Error::NoDomain);
-    }
     loop {
         // Whoever has it looks at it only, and not for long.
         if let Some(mut state) = vcpu.state.try_lock() {
+            // A domain that is taken apart has none to show. Asked with the lock: what the state
+            // gets after that, its teardown finds.
+            if domain.life.is_dying() {
+                return Err(Error::NoDomain);
+            }
             return f(&mut state);
         }
         machine::relax();
@@ -46,7 +48,11 @@ fn others_vcpu<'a>(call: &Call<'_>, domain: &'a Domain, id: u32) -> Result<&'a A
 
 /// `setvcpucontext`.
 ///
-/// `EINVAL`: oneself, no such vCPU, a context it cannot have. `EFAULT`. `ENOMEM`.
+/// It takes as long as there are page tables to check below the context's roots, so the caller may
+/// have to repeat it.
+///
+/// `EINVAL`: oneself, no such vCPU, a context it cannot have. `EOPNOTSUPP`: other page tables or
+/// descriptors than it has. `EFAULT`. `ENOMEM`.
 pub(super) fn set_context(
     call: &Call<'_>,
     domain: &Domain,
@@ -57,9 +63,16 @@ pub(super) fn set_context(
     let mut wanted = VcpuGuestContext::new_box_zeroed().map_err(|_| Error::NoMemory)?;
     call.guest()
         .read_slice(GuestVa(op.ctxt), core::slice::from_mut(&mut *wanted))?;
-    let online = with_state(domain, vcpu, |state| {
-        Ok(context::set(domain, vcpu, state, &wanted)?)
+    let set = with_state(domain, vcpu, |state| {
+        let mm = crate::mm::host::get();
+        Ok(context::set(mm, domain, vcpu, state, &wanted, &mmu::pause))
     })?;
+    let online = match set {
+        Ok(online) => online,
+        Err(Refused::Interrupted) => return Ok(After::Again),
+        Err(Refused::Bad) => return Err(Error::Invalid),
+        Err(Refused::OtherTables) => return Err(Error::NotSupported),
+    };
     if vcpu.id.0 == 0 {
         // Builders clear the shared page, the date in it too, before they come here.
         wallclock::publish(domain);

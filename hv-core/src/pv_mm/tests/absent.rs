@@ -43,7 +43,7 @@ fn no_store_puts_one_into_a_table() {
                 entry_addr(table, index),
                 new,
                 Store::Set,
-                NEVER,
+                &Budget::endless(),
             )
         };
         for new in NAMING {
@@ -78,16 +78,16 @@ fn no_table_with_one_is_validated() {
                 }
             }
             let rights = g.rights_beside_leaks();
-            match pin(&g.mm, &rights, table, level, NEVER) {
+            match pin(&g.mm, &rights, table, level, &Budget::endless()) {
                 Err(Stop::Failed(PtError::NamesMemory, leftover)) => {
                     if let Some(l) = leftover {
-                        release_table(&g.mm, l.mfn, l.level, NEVER).unwrap();
+                        release_table(&g.mm, l.mfn, l.level, &Budget::endless()).unwrap();
                     }
                 }
                 other => panic!("level {level}, entry {index}: {other:?}"),
             }
             verify(&g, &[]);
-            pin(&g.mm, &g.rights(), table, level, NEVER).unwrap();
+            pin(&g.mm, &g.rights(), table, level, &Budget::endless()).unwrap();
         }
     }
 }

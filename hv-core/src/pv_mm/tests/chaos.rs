@@ -85,7 +85,7 @@ impl Chaos {
             Store::Set
         };
         let addr = entry_addr(table, index);
-        match update::store(&g.mm, &g.rights(), addr, entry, how, NEVER) {
+        match update::store(&g.mm, &g.rights(), addr, entry, how, &Budget::endless()) {
             Ok(u) => {
                 if let Some(l) = u.leftover {
                     self.unfinished.retire(&self.g.mm, l);
@@ -96,9 +96,13 @@ impl Chaos {
     }
 
     fn step(&mut self, action: &Action) {
-        let patience = |n: u32| Budget(Cell::new(n));
+        let patience = |n: u32| Budget::new(n * 2_000);
         let rights = self.g.rights();
-        if !matches!(action, Action::Finish(_)) && self.unfinished.ready(&self.g.mm, NEVER).is_err()
+        if !matches!(action, Action::Finish(_))
+            && self
+                .unfinished
+                .ready(&self.g.mm, &Budget::endless())
+                .is_err()
         {
             return;
         }
@@ -107,20 +111,20 @@ impl Chaos {
             Action::Pin(p, level, n) => {
                 let b = patience(n);
                 let page = self.pages[p as usize];
-                if let Err(stop) = pin(&self.g.mm, &rights, page, level, &|| b.spent()) {
+                if let Err(stop) = pin(&self.g.mm, &rights, page, level, &b) {
                     self.keep(stop);
                 }
             }
             Action::Unpin(p, n) => {
                 let b = patience(n);
                 let page = self.pages[p as usize];
-                if let Ok(Some(l)) = unpin(&self.g.mm, self.g.id, page, &|| b.spent()) {
+                if let Ok(Some(l)) = unpin(&self.g.mm, self.g.id, page, &b) {
                     self.unfinished.retire(&self.g.mm, l);
                 }
             }
             Action::Root(p) => {
                 let page = self.pages[p as usize];
-                match acquire_table(&self.g.mm, &rights, page, 4, NEVER) {
+                match acquire_table(&self.g.mm, &rights, page, 4, &Budget::endless()) {
                     Ok(()) => self.roots.push(page),
                     Err(stop) => self.keep(stop),
                 }
@@ -128,7 +132,7 @@ impl Chaos {
             Action::DropRoot(n) => {
                 if !self.roots.is_empty() {
                     let root = self.roots.swap_remove(n as usize % self.roots.len());
-                    release_table(&self.g.mm, root, 4, NEVER).unwrap();
+                    release_table(&self.g.mm, root, 4, &Budget::endless()).unwrap();
                 }
             }
             Action::Release(p) => {
@@ -151,7 +155,7 @@ impl Chaos {
             }
             Action::Finish(n) => {
                 let b = patience(n);
-                let _ = self.unfinished.finish(&self.g.mm, &|| b.spent());
+                let _ = self.unfinished.finish(&self.g.mm, &b);
             }
         }
     }
@@ -179,16 +183,16 @@ proptest! {
         }
         chaos.verify();
         // Everything can be taken apart again.
-        chaos.unfinished.finish(&chaos.g.mm, NEVER).unwrap();
+        chaos.unfinished.finish(&chaos.g.mm, &Budget::endless()).unwrap();
         while let Some(root) = chaos.roots.pop() {
-            release_table(&chaos.g.mm, root, 4, NEVER).unwrap();
+            release_table(&chaos.g.mm, root, 4, &Budget::endless()).unwrap();
         }
         while let Some(page) = chaos.descriptors.pop() {
             descriptors::release(&chaos.g.mm, page);
         }
         let ram: Vec<Mfn> = (0..32).map(Mfn::new).collect();
         for &mfn in &ram {
-            let _ = unpin(&chaos.g.mm, chaos.g.id, mfn, NEVER);
+            let _ = unpin(&chaos.g.mm, chaos.g.id, mfn, &Budget::endless());
         }
         for &mfn in &ram {
             let _ = chaos.g.mm.release_frame(mfn, chaos.g.id);
