@@ -110,7 +110,7 @@ pub unsafe extern "C" fn ist_trap(frame: *mut GuestRegs) -> *mut GuestRegs {
     const DEBUG: u32 = 1;
     const NMI: u32 = 2;
     // SAFETY: as above.
-    let regs = unsafe { &*frame };
+    let regs = unsafe { &mut *frame };
     match regs.vector {
         DEBUG if regs.cs & 3 != 0 => {
             let entry = machine::entry_frame();
@@ -118,8 +118,10 @@ pub unsafe extern "C" fn ist_trap(frame: *mut GuestRegs) -> *mut GuestRegs {
             unsafe { *entry = *regs };
             entry
         }
-        // A breakpoint of the guest's hit on the first instruction of an entry.
-        DEBUG => core::ptr::null_mut(),
+        DEBUG => {
+            machine::debug_in_hypervisor(regs);
+            core::ptr::null_mut()
+        }
         NMI => {
             machine::handle_nmi(regs);
             core::ptr::null_mut()

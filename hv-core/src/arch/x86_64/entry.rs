@@ -4,6 +4,12 @@
 //! Every entry from a guest leaves its registers in `EntryData::frame` and then
 //! runs Rust on the CPU's hypervisor stack, which is empty at that moment: the
 //! hypervisor keeps nothing on it between two entries.
+//!
+//! RFLAGS on entry is partly the guest's. SYSCALL clears what `SFMASK` names; an interrupt
+//! gate clears TF, NT, RF and IF but not DF or AC; SYSENTER clears IF and VM only (Intel SDM
+//! vol. 2, SYSENTER; vol. 3, 6.12.1.3). So every other entry, and [`enter_guest`], runs
+//! `CLEAN_FLAGS` before it does anything that a flag changes. From there on nothing sets
+//! these flags, and the `iretq` on the way out, which faults when NT is set, finds none.
 #![allow(unsafe_code, reason = "entry code is assembly")]
 
 use super::cpu_area::{DATA_PAGE, EntryData, FRAME_OFFSET};
@@ -72,6 +78,11 @@ oxen_entry_start:
     pop rdx
     pop rsi
     pop rdi
+.endm
+// RFLAGS as the hypervisor wants it: DF, TF, NT, AC, RF, IF and IOPL are clear.
+.macro CLEAN_FLAGS
+    push 2
+    popfq
 .endm
 // rsp is at the frame's start: onto the hypervisor's root (if isolated) and stack.
 .macro TO_HYPERVISOR
@@ -230,12 +241,19 @@ oxen_syscall32_entry:
     call {guest_trap}
     jmp oxen_return_to_guest
 
-    // sysenter: rsp is the frame's end (MSR); nothing of the guest's is known.
+    // sysenter: rsp is the frame's end (MSR); of the guest's state only the flags are
+    // known. With TF each instruction up to the label `saved` causes a #DB, whose handler
+    // ends that there (`faults::debug_in_hypervisor`).
     .global oxen_sysenter_entry
 oxen_sysenter_entry:
-    push 0xe02b
-    push 0
-    push 0x202
+    lea rsp, [rsp - 16]
+    pushfq
+    .global oxen_sysenter_saved
+oxen_sysenter_saved:
+    CLEAN_FLAGS
+    or dword ptr [rsp], 0x200
+    mov qword ptr [rsp + 8], 0
+    mov qword ptr [rsp + 16], 0xe02b
     push 3
     push 0
     push 0
@@ -290,7 +308,7 @@ oxen_common:
     jz oxen_from_host
 oxen_from_guest:
     PUSH_REGS
-    cld
+    CLEAN_FLAGS
     TO_HYPERVISOR
     call {guest_trap}
     jmp oxen_return_to_guest
@@ -302,7 +320,7 @@ oxen_from_host:
     pop rax
     je oxen_iret_fault
     PUSH_REGS
-    cld
+    CLEAN_FLAGS
     mov rdi, rsp
     mov rbx, rsp
     and rsp, -16
@@ -325,7 +343,7 @@ oxen_iret_fault:
     // on that stack; Rust decides.
 oxen_common_ist:
     PUSH_REGS
-    cld
+    CLEAN_FLAGS
     mov rdi, rsp
     mov rbx, rsp
     mov r12, cr3
@@ -426,6 +444,8 @@ unsafe extern "C" {
     pub(super) static oxen_syscall_entry: u8;
     pub(super) static oxen_syscall32_entry: u8;
     pub(super) static oxen_sysenter_entry: u8;
+    /// Where the guest's flags have been saved after SYSENTER.
+    pub(super) static oxen_sysenter_saved: u8;
     static oxen_return_to_guest: u8;
 }
 
@@ -435,9 +455,11 @@ unsafe extern "C" {
 /// # Safety
 /// A vCPU is loaded on this CPU and nothing on the current stack is needed again.
 pub unsafe fn enter_guest(frame: *mut crate::arch::regs::GuestRegs) -> ! {
-    // SAFETY: the label expects the frame in rax and no stack.
+    // SAFETY: the label expects the frame in rax, clean flags and no stack.
     unsafe {
         core::arch::asm!(
+            "push 2",
+            "popfq",
             "jmp {go}",
             go = sym oxen_return_to_guest,
             in("rax") frame,

@@ -4,6 +4,7 @@ mod boot;
 mod calls;
 mod control;
 mod devices;
+mod entry;
 mod event;
 mod fifo;
 mod grant;
@@ -147,6 +148,10 @@ pub const ALL: &[Case] = &[
     case("user-cpuid", user::cpuid),
     case("user-m2p", user::m2p),
     case("user-shared-page", user::shared_page),
+    case("entry-sysenter-flags", entry::sysenter_flags),
+    case("entry-sysenter-callback", entry::sysenter_callback),
+    case("entry-sysenter-steps", entry::sysenter_steps),
+    case("entry-flags", entry::flags),
     case("platform-physdev-arguments", platform::physdev_arguments),
     case("platform-io-bitmap", platform::io_bitmap),
     case("platform-interrupts", platform::interrupts),

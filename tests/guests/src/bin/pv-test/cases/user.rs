@@ -10,18 +10,18 @@ use xen_abi::arch_x86::VGCF_IN_SYSCALL;
 use xen_abi::xen::*;
 
 /// Where the user's page is.
-const CODE: u64 = 0x40_0000;
+pub const CODE: u64 = 0x40_0000;
 /// Top of the user's stack, in the same page.
 const STACK: u64 = CODE + 4096;
 
 /// A user address space of one page with this code.
-struct User {
+pub struct User {
     tables: [Page; 4],
     page: Page,
 }
 
 impl User {
-    fn new(t: &mut Test, code: &[u8]) -> Self {
+    pub fn new(t: &mut Test, code: &[u8]) -> Self {
         let [l4, l3, l2, l1] = [(); 4].map(|()| Page::take());
         let page = Page::take();
         page.put(code);
@@ -41,7 +41,7 @@ impl User {
         Self { tables, page }
     }
 
-    fn drop(self, t: &mut Test) {
+    pub fn drop(self, t: &mut Test) {
         t.rc(mmuext_op(MMUEXT_NEW_USER_BASEPTR, 0, 0), 0);
         t.rc(mmuext_op(MMUEXT_UNPIN_TABLE, self.tables[0].mfn(), 0), 0);
         for table in self.tables {
@@ -74,7 +74,7 @@ extern "C" fn leave(rip: u64, rsp: u64, rflags: u64, flags: u64) -> ! {
 }
 
 /// Runs the user's code until it comes back; the frame it comes back with.
-fn visit(t: &mut Test, vector: u64, rflags: u64, flags: u64) -> Frame {
+pub fn visit(t: &mut Test, vector: u64, rflags: u64, flags: u64) -> Frame {
     match attempt(|| leave(CODE, STACK, rflags, flags)) {
         Some(frame) => {
             t.eq(frame.vector, vector);
