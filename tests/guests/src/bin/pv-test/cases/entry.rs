@@ -44,6 +44,8 @@ fn sysenter(t: &mut Test, user_flags: u64, vector: u64) {
 
 /// Without a callback it is a #GP. The rounds after a bad one show that nothing stays behind.
 pub fn sysenter_flags(t: &mut Test) {
+    // Other cases may have left one.
+    t.rc(register_callback(CALLBACKTYPE_SYSENTER, 0, 0), 0);
     let user = User::new(t, &SYSENTER);
     for flags in SETS {
         shared::set_upcall_mask(0);
@@ -72,6 +74,7 @@ pub fn sysenter_callback(t: &mut Test) {
 
 /// With TF the hypervisor takes a few steps, not all of its way.
 pub fn sysenter_steps(t: &mut Test) {
+    t.rc(register_callback(CALLBACKTYPE_SYSENTER, 0, 0), 0);
     let user = User::new(t, &SYSENTER);
     let mut shortest = |flags: u64| {
         let mut least = u64::MAX;
