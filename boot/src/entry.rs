@@ -10,6 +10,7 @@
 )]
 
 use core::arch::global_asm;
+use hv_core::arch::descriptor;
 
 /// What `eax` holds when a Multiboot 1 loader enters. Source: Multiboot 0.6.96.
 pub const MB1_MAGIC: u32 = 0x2bad_b002;
@@ -205,7 +206,7 @@ global_asm!(
     ".balign 8",
     ".globl boot_gdt",
     // Null, 64-bit code, data.
-    "boot_gdt: .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff",
+    "boot_gdt: .quad {gdt0}, {gdt1}, {gdt2}",
     "boot_gdt_pointer: .short 23",
     ".quad boot_gdt",
     //
@@ -220,6 +221,9 @@ global_asm!(
     ".skip {stack}",
     "boot_stack_top:",
     ".text",
+    gdt0 = const descriptor::BOOT[0].bits(),
+    gdt1 = const descriptor::BOOT[1].bits(),
+    gdt2 = const descriptor::BOOT[2].bits(),
     mb1 = const MB1_MAGIC,
     mb2 = const MB2_MAGIC,
     stack = const STACK_SIZE,

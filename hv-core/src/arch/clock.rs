@@ -24,6 +24,17 @@ pub enum CpuTimer {
     TscDeadline,
 }
 
+impl core::fmt::Display for CpuTimer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Count { hz } => {
+                write!(f, "timer {}.{:03} MHz", hz / 1_000_000, hz / 1000 % 1000)
+            }
+            Self::TscDeadline => f.write_str("timer by TSC deadline"),
+        }
+    }
+}
+
 /// The rates of this machine's counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {

@@ -4,7 +4,9 @@
 //! same functions; pure rooms take the traits below instead, so that a test can
 //! bring its own.
 
+pub mod apic_timer;
 pub mod clock;
+pub mod descriptor;
 pub mod efi;
 pub mod fpu;
 pub mod interrupt;

@@ -53,7 +53,7 @@ pub fn discover(info: &BootInfo, options: &Options) -> &'static Hardware {
     };
     leave_out(&mut platform, options);
     power::init(&platform.power);
-    apic::init_boot(&platform, &features, options.x2apic);
+    apic::init_boot(&platform, &features, options.x2apic, options.tsc_deadline);
     cpus::init(&platform, options.max_cpus as usize);
     apic::init_cpu(&platform);
     let rates = clock::measure(&platform, &features);

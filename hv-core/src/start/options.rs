@@ -50,6 +50,8 @@ pub struct Options {
     pub smap: Option<bool>,
     /// `x2apic=`.
     pub x2apic: bool,
+    /// `tdt=`: whether timers may compare with the TSC.
+    pub tsc_deadline: bool,
     /// `noapic` turns it off.
     pub io_apic: bool,
     /// `msi=`: message-signalled interrupts for dom0.
@@ -185,6 +187,7 @@ impl Default for Options {
             smep: None,
             smap: None,
             x2apic: true,
+            tsc_deadline: true,
             io_apic: true,
             msi: true,
             clock: None,
@@ -320,6 +323,7 @@ impl Options {
         Some(match name {
             "noreboot" => &mut self.no_reboot,
             "x2apic" => &mut self.x2apic,
+            "tdt" => &mut self.tsc_deadline,
             "msi" => &mut self.msi,
             "hpet" => &mut self.hpet,
             "watchdog" => &mut self.watchdog,

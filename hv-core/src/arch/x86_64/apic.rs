@@ -2,6 +2,7 @@
 //!
 //! All CPUs are in the same mode, chosen once by [`init_boot`]. Register numbers are
 //! byte offsets of the xAPIC window; the MSR of a register is `0x800 + offset / 16`.
+//! [`init_cpu`] sets every register up, once on each CPU, and nothing else writes the LVT.
 //! Source: Intel SDM vol. 3, chapter 11.
 #![allow(unsafe_code, reason = "writes APIC registers and MSRs")]
 
@@ -9,6 +10,7 @@ use super::features::Features;
 use super::physical::Registers;
 use super::port;
 use crate::addr::MachAddr;
+use crate::arch::apic_timer::TimerMode;
 use crate::arch::platform::Platform;
 use crate::arch::vectors;
 use crate::sync::Once;
@@ -34,7 +36,6 @@ const TIMER_DIVIDE: usize = 0x3e0;
 
 const LVT_MASKED: u32 = 1 << 16;
 const LVT_NMI: u32 = 4 << 8;
-const TIMER_TSC_DEADLINE: u32 = 2 << 17;
 const SOFTWARE_ENABLE: u32 = 1 << 8;
 const ICR_PENDING: u32 = 1 << 12;
 const ICR_ASSERT: u32 = 1 << 14;
@@ -57,7 +58,7 @@ enum Mode {
 
 struct Apic {
     mode: Mode,
-    tsc_deadline: bool,
+    timer: TimerMode,
 }
 
 static APIC: Once<Apic> = Once::new();
@@ -117,15 +118,22 @@ fn apic() -> &'static Apic {
     APIC.get().expect("apic::init_boot ran")
 }
 
-/// Chooses the mode, silences the 8259s and sets up the boot CPU's APIC.
+/// Chooses the modes of registers and timer, silences the 8259s and turns the boot CPU's APIC on,
+/// so that [`id`] works; [`init_cpu`] does the rest.
 ///
 /// x2APIC is used where firmware turned it on, where an APIC id needs it, and under a
 /// hypervisor; elsewhere devices could not reach all CPUs without interrupt
-/// remapping, so it brings nothing. `allow_x2apic` false leaves only the first reason.
+/// remapping, so it brings nothing. `allow_x2apic` false leaves only the first reason;
+/// `allow_deadline` false leaves a timer that counts.
 ///
 /// # Panics
 /// If the APIC's registers cannot be mapped.
-pub fn init_boot(platform: &Platform, features: &Features, allow_x2apic: bool) {
+pub fn init_boot(
+    platform: &Platform,
+    features: &Features,
+    allow_x2apic: bool,
+    allow_deadline: bool,
+) {
     if platform.has_pic {
         silence_pic();
     }
@@ -142,11 +150,9 @@ pub fn init_boot(platform: &Platform, features: &Features, allow_x2apic: bool) {
         let at = MachAddr::new(platform.local_apic);
         Mode::Memory(Registers::map(at, 4096).expect("the local APIC can be mapped"))
     };
-    let apic = APIC.call_once(|| Apic {
-        mode,
-        tsc_deadline: features.tsc_deadline,
-    });
-    enable(apic);
+    let timer = choose_timer(features, allow_deadline);
+    let apic = APIC.call_once(|| Apic { mode, timer });
+    turn_on(apic);
     log::info!(
         "local APIC: {} mode, version {:#x}, boot CPU has id {}",
         if matches!(apic.mode, Mode::Msr) {
@@ -159,25 +165,20 @@ pub fn init_boot(platform: &Platform, features: &Features, allow_x2apic: bool) {
     );
 }
 
-/// Sets up the APIC of the CPU that asks: everything masked but errors and the
-/// timer, and NMI on the pins the firmware names.
-pub fn init_cpu(platform: &Platform) {
-    let apic = apic();
-    enable(apic);
-    let me = id();
-    let acpi_id = platform
-        .processors
-        .iter()
-        .find(|p| p.apic_id == me)
-        .map(|p| p.acpi_id);
-    for nmi in &platform.local_nmis {
-        if nmi.acpi_id.is_none() || nmi.acpi_id == acpi_id {
-            apic.write(LVT_LINT[usize::from(nmi.lint & 1)], LVT_NMI);
-        }
-    }
+fn choose_timer(features: &Features, allow_deadline: bool) -> TimerMode {
+    let cpu = features.timer_cpu();
+    TimerMode::choose(&cpu, allow_deadline).unwrap_or_else(|needed| {
+        log::warn!(
+            "the TSC deadline timer of this CPU has an erratum: it needs microcode {needed:#x} \
+             and has {:#x}; timers count instead",
+            cpu.microcode
+        );
+        TimerMode::Count
+    })
 }
 
-fn enable(apic: &Apic) {
+/// Turns on this CPU's APIC in the mode chosen.
+fn turn_on(apic: &Apic) {
     let base = msr_read(MSR_APIC_BASE);
     let wanted = match apic.mode {
         Mode::Memory(_) => base | BASE_ENABLE,
@@ -186,12 +187,19 @@ fn enable(apic: &Apic) {
     if base != wanted {
         msr_write(MSR_APIC_BASE, wanted);
     }
+}
+
+/// Sets up the APIC of the CPU that asks: everything masked but errors and the
+/// timer, and NMI on the pins the firmware names.
+pub fn init_cpu(platform: &Platform) {
+    let apic = apic();
+    turn_on(apic);
     apic.write(SPURIOUS, SOFTWARE_ENABLE | u32::from(vectors::SPURIOUS));
     apic.write(TPR, 0);
     let last_lvt = apic.read(VERSION) >> 16 & 0xff;
-    apic.write(LVT_TIMER, LVT_MASKED);
-    for lint in LVT_LINT {
-        apic.write(lint, LVT_MASKED);
+    let lints = lint_entries(platform, id());
+    for (register, entry) in LVT_LINT.into_iter().zip(lints) {
+        apic.write(register, entry);
     }
     if last_lvt >= 4 {
         apic.write(LVT_PERF, LVT_MASKED);
@@ -210,13 +218,28 @@ fn enable(apic: &Apic) {
     apic.write(LVT_ERROR, u32::from(vectors::APIC_ERROR));
     // Divide by one.
     apic.write(TIMER_DIVIDE, 0b1011);
-    apic.write(TIMER_INITIAL, 0);
-    let timer = if apic.tsc_deadline {
-        TIMER_TSC_DEADLINE | u32::from(vectors::TIMER)
-    } else {
-        u32::from(vectors::TIMER)
-    };
-    apic.write(LVT_TIMER, timer);
+    apic.write(LVT_TIMER, apic.timer.lvt());
+    // In memory mode nothing else orders that store and a first deadline, which is written to an
+    // MSR (SDM vol. 3, 11.5.4.1).
+    // SAFETY: a fence.
+    unsafe { core::arch::asm!("mfence", "lfence", options(nostack, preserves_flags)) };
+    stop_timer();
+}
+
+/// The entries of the two pins of the CPU with APIC id `me`: NMI where the firmware says so.
+fn lint_entries(platform: &Platform, me: u32) -> [u32; 2] {
+    let acpi_id = platform
+        .processors
+        .iter()
+        .find(|p| p.apic_id == me)
+        .map(|p| p.acpi_id);
+    let mut entries = [LVT_MASKED; 2];
+    for nmi in &platform.local_nmis {
+        if nmi.acpi_id.is_none() || nmi.acpi_id == acpi_id {
+            entries[usize::from(nmi.lint & 1)] = LVT_NMI;
+        }
+    }
+    entries
 }
 
 /// Moves the 8259s off the exception vectors and masks all their lines.
@@ -309,33 +332,20 @@ pub fn start_timer_at(tsc: u64) {
 /// Stops this CPU's timer.
 #[inline]
 pub fn stop_timer() {
-    if apic().tsc_deadline {
-        msr_write(MSR_TSC_DEADLINE, 0);
-    } else {
-        apic().write(TIMER_INITIAL, 0);
+    match apic().timer {
+        TimerMode::TscDeadline => msr_write(MSR_TSC_DEADLINE, 0),
+        TimerMode::Count => apic().write(TIMER_INITIAL, 0),
     }
 }
 
-/// Whether timers compare with the TSC.
+/// How timers work.
 #[must_use]
-pub fn has_tsc_deadline() -> bool {
-    apic().tsc_deadline
+pub fn timer_mode() -> TimerMode {
+    apic().timer
 }
 
-/// Lets the timer of the CPU that asks count down from the top, silently, to be
-/// measured.
-pub(super) fn start_measuring() {
-    apic().write(LVT_TIMER, LVT_MASKED);
-    apic().write(TIMER_INITIAL, u32::MAX);
-}
-
-/// Ticks since [`start_measuring`].
-pub(super) fn measured_ticks() -> u32 {
-    u32::MAX - apic().read(TIMER_CURRENT)
-}
-
-/// Ends measuring.
-pub(super) fn stop_measuring() {
-    apic().write(TIMER_INITIAL, 0);
-    apic().write(LVT_TIMER, u32::from(vectors::TIMER));
+/// What is left of the ticks [`start_timer`] was given.
+#[must_use]
+pub(super) fn timer_left() -> u32 {
+    apic().read(TIMER_CURRENT)
 }

@@ -62,8 +62,9 @@ pub fn build(cpu: CpuId, mut frame: impl FnMut() -> Mfn) {
         }
     }
     for page in 0..cpu_area::GDT_GUEST_PAGES {
-        map(cpu_area::GDT_PAGE + page, common.zero, Prot::RW);
+        map(cpu_area::GDT_PAGE + page, common.zero, Prot::RO);
     }
+    // The CPU marks its TSS as busy here.
     map(
         cpu_area::GDT_PAGE + cpu_area::GDT_GUEST_PAGES,
         frame(),

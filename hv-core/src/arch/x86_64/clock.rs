@@ -9,6 +9,7 @@ use super::features::Features;
 use super::physical::{MappedRegister, Registers};
 use super::{apic, port};
 use crate::addr::MachAddr;
+use crate::arch::apic_timer::TimerMode;
 use crate::arch::clock::{CpuTimer, Rates, Reference, RtcFields, rate_against};
 use crate::arch::platform::{Platform, Register};
 use crate::sync::{Level, Lock, Once};
@@ -152,8 +153,8 @@ fn together(read: impl Fn() -> u64) -> (u64, u64) {
     (best.1, best.2)
 }
 
-/// Measures the TSC and the APIC timer against the best counter there is: HPET, PM
-/// timer, PIT. Local APIC must be set up.
+/// Measures the TSC, and the APIC timer if it counts, against the best counter there is: HPET,
+/// PM timer, PIT. Local APIC must be set up.
 ///
 /// # Panics
 /// If none of them counts.
@@ -170,20 +171,15 @@ pub fn measure(platform: &Platform, features: &Features) -> Rates {
     ];
     for candidate in candidates {
         let Some(counter) = candidate() else { continue };
-        let Some((tsc_hz, timer_hz)) = measure_against(&counter) else {
+        let Some((tsc_hz, timer)) = measure_against(&counter) else {
             log::warn!("{} does not count", counter.reference().name);
             continue;
         };
         TSC_MHZ.store(tsc_hz.div_ceil(1_000_000), Ordering::Relaxed);
         let reference = counter.reference();
         COUNTER.call_once(|| counter);
-        let timer = if features.tsc_deadline {
-            CpuTimer::TscDeadline
-        } else {
-            CpuTimer::Count { hz: timer_hz }
-        };
         log::info!(
-            "TSC {}.{:03} MHz ({}), timer {timer:?}, measured against {}",
+            "TSC {}.{:03} MHz ({}), {timer}, measured against {}",
             tsc_hz / 1_000_000,
             tsc_hz / 1000 % 1000,
             if features.invariant_tsc {
@@ -203,13 +199,24 @@ pub fn measure(platform: &Platform, features: &Features) -> Rates {
     panic!("no counter to measure the TSC against");
 }
 
-/// TSC and APIC timer ticks a second.
-fn measure_against(counter: &Counter) -> Option<(u64, u64)> {
+/// TSC ticks a second, and the APIC timer's rate if it has one of its own.
+fn measure_against(counter: &Counter) -> Option<(u64, CpuTimer)> {
     let reference = counter.reference();
     let window = reference.hz * WINDOW_NANOS / 1_000_000_000;
-    apic::start_measuring();
+    let counts = apic::timer_mode() == TimerMode::Count;
+    if counts {
+        // Far more than it can count in the window, so it does not fire.
+        apic::start_timer(u32::MAX);
+    }
+    let counted = || {
+        if counts {
+            u64::from(u32::MAX - apic::timer_left())
+        } else {
+            0
+        }
+    };
     let (tsc0, ref0) = together(|| counter.read());
-    let (apic_tsc0, apic0) = together(|| u64::from(apic::measured_ticks()));
+    let (apic_tsc0, apic0) = together(counted);
     // A counter that stands still must not hold the boot up: no TSC makes this many
     // ticks in the window.
     let give_up = tsc0.wrapping_add(1_000_000_000);
@@ -220,24 +227,27 @@ fn measure_against(counter: &Counter) -> Option<(u64, u64)> {
         core::hint::spin_loop();
     }
     let (tsc1, ref1) = together(|| counter.read());
-    let (apic_tsc1, apic1) = together(|| u64::from(apic::measured_ticks()));
-    apic::stop_measuring();
+    let (apic_tsc1, apic1) = together(counted);
+    apic::stop_timer();
     let ref_ticks = ref1.wrapping_sub(ref0) & reference.mask;
     if ref_ticks < window {
         return None;
     }
     let tsc_hz = rate_against(tsc1.wrapping_sub(tsc0), ref_ticks, &reference)?;
+    if !counts {
+        return Some((tsc_hz, CpuTimer::TscDeadline));
+    }
     let as_reference = Reference {
         name: "TSC",
         hz: tsc_hz,
         mask: u64::MAX,
     };
-    let timer_hz = rate_against(
+    let hz = rate_against(
         apic1.wrapping_sub(apic0),
         apic_tsc1.wrapping_sub(apic_tsc0),
         &as_reference,
     )?;
-    Some((tsc_hz, timer_hz))
+    Some((tsc_hz, CpuTimer::Count { hz }))
 }
 
 /// Guards the battery clock's index and data ports.

@@ -7,6 +7,7 @@
 use super::cpu_area::{self, EntryData, page_va};
 use super::entry;
 use crate::addr::CpuId;
+use crate::arch::descriptor::{self, Descriptor};
 use x86_64::PrivilegeLevel;
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, FS, GS, SS, Segment};
@@ -82,28 +83,6 @@ pub unsafe fn fill_idt(page: *mut u8) {
     }
 }
 
-/// Code and data descriptors of 64-bit mode ignore base and limit. Source: Intel
-/// SDM vol. 3, 5.8. The accessed bit is set, so the CPU need not write it.
-const DESCRIPTORS: [u64; 7] = [
-    0,
-    0x00af_9b00_0000_ffff, // e008: code64, ring 0
-    0x00cf_9300_0000_ffff, // e010: data, ring 0
-    0,                     // e018: unused
-    0x00cf_fb00_0000_ffff, // e020: code32, ring 3
-    0x00cf_f300_0000_ffff, // e028: data, ring 3
-    0x00af_fb00_0000_ffff, // e030: code64, ring 3
-];
-
-/// A 16-byte system descriptor (TSS type 9, LDT type 2).
-fn system_descriptor(base: u64, limit: u64, kind: u64) -> [u64; 2] {
-    let low = limit & 0xffff
-        | (base & 0xff_ffff) << 16
-        | (kind | 0x80) << 40
-        | (limit >> 16 & 0xf) << 48
-        | (base >> 24 & 0xff) << 56;
-    [low, base >> 32]
-}
-
 /// Fills the reserved GDT page and the TSS of `cpu`.
 ///
 /// # Safety
@@ -132,20 +111,14 @@ pub unsafe fn fill_area(cpu: CpuId) {
         // Beyond the limit: no I/O bitmap, every guest port access traps.
         iomap_base: size_of::<Tss>() as u16,
     };
-    let gdt = page_va(cpu, cpu_area::GDT_PAGE + cpu_area::GDT_GUEST_PAGES) as *mut u64;
+    let gdt = page_va(cpu, cpu_area::GDT_PAGE + cpu_area::GDT_GUEST_PAGES) as *mut Descriptor;
     // SAFETY: both pages belong to the area and nobody else uses them.
     unsafe {
         (tss_va as *mut Tss).write_unaligned(tss);
-        for (n, d) in DESCRIPTORS.iter().enumerate() {
-            gdt.add(n).write(*d);
-        }
+        gdt.cast::<[Descriptor; 7]>().write(descriptor::RESERVED);
         let slot = usize::from(TSS_SELECTOR - RESERVED) / 8;
-        for (n, d) in system_descriptor(tss_va, size_of::<Tss>() as u64 - 1, 9)
-            .iter()
-            .enumerate()
-        {
-            gdt.add(slot + n).write(*d);
-        }
+        let tss = Descriptor::tss(tss_va, size_of::<Tss>() as u64);
+        gdt.add(slot).cast::<[Descriptor; 2]>().write(tss);
     }
 }
 
@@ -160,14 +133,12 @@ pub unsafe fn load_ldt(cpu: CpuId, entries: u16) {
         return;
     }
     let base = page_va(cpu, cpu_area::LDT_PAGE);
-    let gdt = page_va(cpu, cpu_area::GDT_PAGE + cpu_area::GDT_GUEST_PAGES) as *mut u64;
+    let gdt = page_va(cpu, cpu_area::GDT_PAGE + cpu_area::GDT_GUEST_PAGES) as *mut Descriptor;
     let slot = usize::from(LDT_SELECTOR - RESERVED) / 8;
     // SAFETY: the slot is this CPU's own; the descriptor is well formed.
     unsafe {
-        let limit = u64::from(entries) * 8 - 1;
-        for (n, d) in system_descriptor(base, limit, 2).iter().enumerate() {
-            gdt.add(slot + n).write(*d);
-        }
+        let ldt = Descriptor::ldt(base, u64::from(entries) * 8);
+        gdt.add(slot).cast::<[Descriptor; 2]>().write(ldt);
         core::arch::asm!("lldt {0:x}", in(reg) LDT_SELECTOR, options(nostack));
     }
 }

@@ -3,6 +3,7 @@
 //! Source: Intel SDM vol. 2 (CPUID), AMD APM vol. 3 appendix E.
 #![allow(unsafe_code, reason = "reads an MSR whose presence CPUID promises")]
 
+use crate::arch::apic_timer::TimerCpu;
 use core::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
 use core::sync::atomic::{AtomicU64, Ordering};
 use x86_64::registers::model_specific::Msr;
@@ -50,6 +51,11 @@ pub struct Features {
     pub family: u32,
     /// Model, extended model included.
     pub model: u32,
+    /// Stepping.
+    pub stepping: u32,
+    /// Revision of the microcode of an Intel CPU with no hypervisor beneath; otherwise, and if
+    /// none was loaded, 0.
+    pub microcode: u32,
     /// Hypervisor beneath us.
     pub hypervisor: Option<Hypervisor>,
     /// Physical address width in bits.
@@ -68,7 +74,7 @@ pub struct Features {
     pub xsave: Option<Xsave>,
     /// x2APIC mode.
     pub x2apic: bool,
-    /// The APIC timer can compare with the TSC.
+    /// The APIC timer can compare with the TSC. Whether it should: [`Features::timer_cpu`].
     pub tsc_deadline: bool,
     /// TSC neither stops nor changes rate.
     pub invariant_tsc: bool,
@@ -113,6 +119,12 @@ impl Features {
             vendor,
             family,
             model,
+            stepping: leaf1.eax & 0xf,
+            microcode: if vendor == Vendor::Intel && hypervisor.is_none() {
+                intel_microcode()
+            } else {
+                0
+            },
             hypervisor,
             physical_bits: match ext8.eax & 0xff {
                 0 => 36,
@@ -136,6 +148,19 @@ impl Features {
                 leaf7.ebx >> 11 & 1 != 0,
                 arch_capabilities,
             ),
+        }
+    }
+
+    /// What the choice of the timer's mode hangs on.
+    #[must_use]
+    pub fn timer_cpu(&self) -> TimerCpu {
+        TimerCpu {
+            tsc_deadline: self.tsc_deadline,
+            bare_intel: self.vendor == Vendor::Intel && self.hypervisor.is_none(),
+            family: self.family,
+            model: self.model,
+            stepping: self.stepping,
+            microcode: self.microcode,
         }
     }
 
@@ -202,6 +227,19 @@ fn family_model(eax: u32) -> (u32, u32) {
         low
     };
     (family, model)
+}
+
+/// The revision of the loaded microcode: CPUID writes it into an MSR that was cleared before.
+/// Source: Intel SDM vol. 3, 10.11.7.1.
+fn intel_microcode() -> u32 {
+    let mut sign_id = Msr::new(0x8b);
+    // SAFETY: every Intel CPU with 64-bit mode has `IA32_BIOS_SIGN_ID`; writing it has no effect
+    // but this.
+    unsafe {
+        sign_id.write(0);
+        let _ = __cpuid(1);
+        (sign_id.read() >> 32) as u32
+    }
 }
 
 fn hypervisor() -> Hypervisor {

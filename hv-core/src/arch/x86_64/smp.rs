@@ -11,6 +11,7 @@
 use super::clock::tsc;
 use super::{apic, clock, cpus};
 use crate::addr::{CpuId, Mfn};
+use crate::arch::descriptor::{self, Descriptor};
 use crate::arch::platform::Platform;
 use core::arch::global_asm;
 use core::ptr::NonNull;
@@ -57,7 +58,7 @@ struct Data {
     /// 0xf38
     entry: u64,
     /// 0xf40
-    gdt: [u64; 4],
+    gdt: [Descriptor; 4],
 }
 
 const _: () = assert!(core::mem::offset_of!(Data, gdt) == 0x40);
@@ -192,7 +193,7 @@ fn data_for(plan: &Plan<'_>, cpu: CpuId, stack: u64) -> Data {
     let far = |offset: u32, selector| [offset as u16, (offset >> 16) as u16, selector, 0];
     let gdt = base + DATA as u32 + core::mem::offset_of!(Data, gdt) as u32;
     Data {
-        gdt_limit: 31,
+        gdt_limit: size_of_val(&descriptor::START_UP) as u16 - 1,
         gdt_base: [gdt as u16, (gdt >> 16) as u16],
         pad: 0,
         jump32: far(at(&raw const oxen_ap_start32), CODE32),
@@ -204,13 +205,7 @@ fn data_for(plan: &Plan<'_>, cpu: CpuId, stack: u64) -> Data {
         stack,
         cpu: u64::from(cpu.0),
         entry: arrive as *const () as u64,
-        // Null, 32-bit code, data, 64-bit code; all flat and present.
-        gdt: [
-            0,
-            0x00cf_9a00_0000_ffff,
-            0x00cf_9200_0000_ffff,
-            0x00af_9a00_0000_ffff,
-        ],
+        gdt: descriptor::START_UP,
     }
 }
 

@@ -75,6 +75,8 @@ fn switches_have_many_spellings() {
     assert!(!Options::parse("x2apic=off").x2apic);
     assert!(Options::parse("x2apic=0 x2apic=1").x2apic);
     assert_eq!(Options::parse("no-smap smep=1").smap, Some(false));
+    assert!(!Options::parse("tdt=no").tsc_deadline);
+    assert!(Options::parse("").tsc_deadline);
     assert_eq!(Options::parse("nosmp").max_cpus, 1);
     assert!(!Options::parse("noapic").io_apic);
     assert!(!Options::parse("noreboot=0").no_reboot);
