@@ -55,17 +55,20 @@ pub unsafe fn init_cpu() {
         cr4 |= CR4_OSXSAVE;
     }
     cr4 |= super::features::protection();
-    // SAFETY: only bits the CPU has are set; NE, WP and MP suit the hypervisor, which
-    // uses no FPU itself. EM and TS off: guests use the FPU directly.
+    // All of it, and the same on every CPU: what a CPU had before came from wherever it started.
+    // EM and TS off: guests use the FPU directly. AM on, as a PV guest on Xen has it.
+    let cr0 = Cr0Flags::PAGING
+        | Cr0Flags::ALIGNMENT_MASK
+        | Cr0Flags::WRITE_PROTECT
+        | Cr0Flags::NUMERIC_ERROR
+        | Cr0Flags::EXTENSION_TYPE
+        | Cr0Flags::MONITOR_COPROCESSOR
+        | Cr0Flags::PROTECTED_MODE_ENABLE;
+    // SAFETY: only bits the CPU has are set; they suit the hypervisor, which uses no FPU itself,
+    // and alignment is checked in ring 3 only.
     unsafe {
         asm!("mov cr4, {}", in(reg) cr4, options(nostack));
-        let cr0 = (Cr0::read()
-            | Cr0Flags::MONITOR_COPROCESSOR
-            | Cr0Flags::NUMERIC_ERROR
-            | Cr0Flags::WRITE_PROTECT)
-            - Cr0Flags::EMULATE_COPROCESSOR
-            - Cr0Flags::TASK_SWITCHED;
-        Cr0::write(cr0);
+        Cr0::write_raw(cr0.bits());
     }
     local().cr4.set(cr4);
     if has_xsave {

@@ -14,7 +14,10 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 const NOWHERE: u64 = 0xffff_8280_0000_0000;
 
 /// Makes a `sysctl`; `body` goes in and comes out.
-fn sysctl<T: IntoBytes + FromBytes + Immutable + KnownLayout>(cmd: u32, body: &mut T) -> i64 {
+pub(super) fn sysctl<T: IntoBytes + FromBytes + Immutable + KnownLayout>(
+    cmd: u32,
+    body: &mut T,
+) -> i64 {
     let mut op = XenSysctl::new_zeroed();
     op.cmd = cmd;
     op.interface_version = XEN_SYSCTL_INTERFACE_VERSION;

@@ -3,6 +3,7 @@
 mod boot;
 mod calls;
 mod control;
+mod cpus;
 mod devices;
 mod entry;
 mod event;
@@ -167,6 +168,7 @@ pub const ALL: &[Case] = &[
     case("control-domains", control::domains),
     case("control-affinity", control::affinity),
     case("control-processor", control::processor),
+    case("control-cpus-alike", cpus::alike),
     case("control-device-memory", devices::memory),
     case("control-device-ports", devices::ports),
     case("control-device-interrupts", devices::interrupts),
