@@ -1,7 +1,7 @@
 //! Every command of this repository: `cargo xtask <verb>`.
 //!
 //! A verb is one file with a clap argument struct and one `run` function; what several verbs share
-//! (processes, packages, the initramfs, QEMU) has a file of its own below them.
+//! (processes, packages, the initramfs, the machine) has a file of its own below them.
 
 mod bench;
 mod build;
@@ -12,12 +12,12 @@ mod guest;
 mod hypercalls;
 mod image;
 mod initramfs;
+mod machine;
 mod modules;
 mod packages;
 mod paths;
 mod process;
 mod programs;
-mod qemu;
 mod run;
 mod serial;
 mod setup;
@@ -50,7 +50,7 @@ enum Verb {
     Initramfs(initramfs::Args),
     /// Writes the bootable ISO (BIOS and UEFI, through GRUB)
     Image(image::Args),
-    /// Boots the machine in QEMU: a dom0 shell on the serial console, or a script
+    /// Boots the machine in an emulator: a dom0 shell on the serial console, or a script
     Run(run::Args),
     /// Every test: lints, host, Miri, tiny PV kernels, whole machines
     Test(test::Args),

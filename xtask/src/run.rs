@@ -1,4 +1,4 @@
-//! `run`: the machine in QEMU, with a dom0 shell on the serial console, or a script.
+//! `run`: the machine in an emulator, with a dom0 shell on the serial console, or a script.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::dom0::{self, Flavour};
 use crate::image::Stack;
-use crate::qemu::{self, Machine};
+use crate::machine::{self, Console, Machine};
 use crate::serial::{self, Event, Outcome};
 use crate::toolstack::Toolstack;
 use crate::{build, guest, initramfs, paths};
@@ -190,9 +190,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if !args.headless {
         let stack = args.parts.interactive().stack(None)?;
         let scratch = paths::Scratch::new("run")?;
-        let command = args.machine.command(&stack, scratch.path())?;
-        eprintln!("xtask: starting the machine (Ctrl-A X ends it)");
-        return qemu::interactive(command).map(|()| ExitCode::SUCCESS);
+        machine::interactive(&args.machine, &stack, scratch.path())?;
+        return Ok(ExitCode::SUCCESS);
     }
     let script = match &args.script {
         Some(file) => {
@@ -225,7 +224,7 @@ fn show(line: &str) {
 /// Boots without a terminal; with a script, it is put into the initramfs and run by `/init`.
 ///
 /// # Errors
-/// When a part cannot be had or QEMU cannot start.
+/// When a part cannot be had or the emulator cannot start.
 pub fn headless(
     parts: &Parts,
     machine: &Machine,
@@ -244,9 +243,10 @@ pub fn headless(
         initramfs::extended(initrd, &parts.archives, &files, &with_script)?;
         stack.initrd = Some(with_script);
     }
-    let command = machine.command(&stack, scratch.path())?;
-    let log = qemu::logs()?.join(format!("{name}.log"));
-    serial::watch(command, timeout, &log, observer)
+    let command = machine.command(&stack, scratch.path(), Console::Output)?;
+    let log = machine::logs()?.join(format!("{name}.log"));
+    let powered_off = |status| machine.powered_off(status, scratch.path());
+    serial::watch(command, timeout, &log, powered_off, observer)
 }
 
 /// Our exit status for a headless machine, with the end of its console when it failed in silence.

@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+use crate::process;
 
 /// What [`watch`] tells its observer.
 pub enum Event<'a> {
@@ -21,9 +23,9 @@ pub enum Event<'a> {
 pub struct Outcome {
     /// The script's exit status; `None` when it never came.
     pub status: Option<i32>,
-    /// From QEMU's start to the first line of dom0's `/init`.
+    /// From the emulator's start to the first line of dom0's `/init`.
     pub init_after: Option<Duration>,
-    /// From QEMU's start to its end.
+    /// From the emulator's start to its end.
     pub took: Duration,
     /// Whether the machine powered itself off, as it should.
     pub powered_off: bool,
@@ -41,28 +43,27 @@ const POWER_OFF: Duration = Duration::from_secs(30);
 /// Time for the rest of the console of a machine that has stopped.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-/// Runs a machine to its end, or to the timeout, and watches its console.
+/// Runs a machine to its end, or to the timeout, and watches its console, which is the emulator's
+/// standard output. `powered_off` says what the emulator's end means.
 ///
 /// # Errors
-/// When QEMU cannot start. A machine that fails is an [`Outcome`], not an error.
+/// When the emulator cannot start. A machine that fails is an [`Outcome`], not an error.
 pub fn watch(
-    mut qemu: Command,
+    mut emulator: Command,
     timeout: Duration,
     log: &Path,
+    powered_off: impl FnOnce(ExitStatus) -> bool,
     mut observer: impl FnMut(Event<'_>),
 ) -> Result<Outcome> {
-    qemu.args(["-display", "none", "-serial", "stdio"]);
-    // To ask a machine that hangs; the path is relative to the machine's scratch folder.
-    qemu.args(["-monitor", "unix:monitor,server=on,wait=off"]);
     let mut file =
         std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let start = Instant::now();
-    let mut child = qemu
+    let mut child = emulator
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context("cannot start QEMU")?;
+        .with_context(|| format!("cannot start {}", process::shown(&emulator)))?;
     filter_warnings(child.stderr.take());
     let lines = read_lines(child.stdout.take().context("no console")?);
     let mut outcome = Outcome {
@@ -76,7 +77,7 @@ pub fn watch(
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => break,
             Err(RecvTimeoutError::Disconnected) => {
-                outcome.powered_off = child.wait()?.success();
+                outcome.powered_off = powered_off(child.wait()?);
                 break;
             }
         };
@@ -143,7 +144,7 @@ fn read_lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     receiver
 }
 
-/// Passes QEMU's messages on, but for those that only say that emulation lacks a CPU feature.
+/// Passes the emulator's messages on, but for those that only say that it lacks a CPU feature.
 pub fn filter_warnings(stream: Option<ChildStderr>) {
     let Some(stream) = stream else { return };
     std::thread::spawn(move || {
@@ -182,7 +183,14 @@ mod tests {
             "printf 'boot\\n@oxen init\\n@oxen begin\\nhi\\n\\n@oxen exit 7.\\n'",
         ]);
         let log = std::env::temp_dir().join(format!("oxen-serial-test-{}", std::process::id()));
-        let outcome = watch(shell, Duration::from_secs(10), &log, |_| ()).unwrap();
+        let outcome = watch(
+            shell,
+            Duration::from_secs(10),
+            &log,
+            |status| status.success(),
+            |_| (),
+        )
+        .unwrap();
         std::fs::remove_file(log).unwrap();
         assert_eq!(outcome.status, Some(7));
         assert_eq!(outcome.script, ["hi", ""]);

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+use crate::machine::bochs;
 use crate::{dom0, packages, process, toolstack};
 
 /// The target the hypervisor is compiled for.
@@ -22,6 +23,8 @@ pub enum Need {
     Lints,
     /// QEMU for x86-64.
     Qemu,
+    /// Bochs, with its BIOS and a display that needs no screen.
+    Bochs,
     /// GRUB's ISO tools.
     Grub,
     /// UEFI firmware for QEMU.
@@ -37,6 +40,7 @@ pub fn run(_: &Args) -> Result<ExitCode> {
         Need::Target,
         Need::Lints,
         Need::Qemu,
+        Need::Bochs,
         Need::Grub,
         Need::Uefi,
     ])?;
@@ -85,6 +89,10 @@ fn tools() -> Vec<(Need, bool, &'static str)> {
             process::has("qemu-system-x86_64"),
             "qemu-system-x86",
         ),
+        (Need::Bochs, process::has("bochs"), "bochs"),
+        (Need::Bochs, file(bochs::BIOS), "bochsbios"),
+        (Need::Bochs, file(bochs::VGA_BIOS), "vgabios"),
+        (Need::Bochs, file(bochs::DISPLAY), "bochs-sdl"),
         (Need::Grub, process::has("grub-mkrescue"), "grub-common"),
         (Need::Grub, file("/usr/lib/grub/i386-pc"), "grub-pc-bin"),
         (

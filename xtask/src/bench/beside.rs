@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::{scripted, table};
-use crate::qemu::Machine;
+use crate::machine::Machine;
 use crate::run::{Hypervisor, Parts};
 use crate::toolstack::Toolstack;
 
@@ -56,7 +56,7 @@ pub type Figures = Vec<(String, u64)>;
 pub fn machine(cpu: &str) -> Machine {
     Machine {
         memory: "3G".into(),
-        cpu: cpu.into(),
+        cpu: Some(cpu.into()),
         direct: true,
         icount: true,
         ..Machine::default()

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::beside::{self, Figures};
 use super::table;
-use crate::qemu::Machine;
+use crate::machine::Machine;
 use crate::run::Hypervisor;
 
 /// Measurements of one script, which prints `row linux: NAME|FIGURE` and `row rust: NAME|FIGURE`.

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::qemu::Machine;
+use crate::machine::Machine;
 use crate::run::{self, Hypervisor, Parts};
 use crate::serial::Outcome;
 
@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn machine(cpu: &str) -> Machine {
     Machine {
         smp: 1,
-        cpu: cpu.into(),
+        cpu: Some(cpu.into()),
         direct: true,
         ..Machine::default()
     }

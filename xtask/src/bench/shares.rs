@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::beside::{self, Beside, Right};
-use crate::qemu::Machine;
+use crate::machine::Machine;
 
 pub fn run(cpu: &str) -> Result<()> {
     println!("Shares of a CPU; 1 CPU, counted instructions, {cpu}");

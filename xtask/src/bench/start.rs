@@ -11,7 +11,7 @@ use super::beside;
 use super::linux::BesideLinux;
 use crate::cpio::Archive;
 use crate::dom0::{self, Flavour};
-use crate::qemu::Machine;
+use crate::machine::Machine;
 use crate::{build, guest};
 
 pub fn run(cpu: &str) -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::report::Report;
 use crate::dom0::Flavour;
-use crate::qemu::Machine;
+use crate::machine::{Emulator, Machine, bochs};
 use crate::run::{self, Hypervisor, Parts};
 use crate::serial::Outcome;
 
@@ -48,16 +48,68 @@ pub fn run(report: &mut Report, on: Hypervisor, quick: bool, every_machine: bool
     };
     for row in rows {
         report.test(&format!("boot, {}", name(row)), || {
-            boot(on, row, quick, false)
+            boot_row(on, row, quick, false)
         });
     }
     if !quick {
         let row = (2, 2048, "q35", "Haswell-noTSX", Generic);
         report.test(&format!("boot by UEFI, {}", name(row)), || {
-            boot(on, row, false, true)
+            boot_row(on, row, false, true)
         });
         report.test(&format!("boot by QEMU's loader, {}", name(row)), || {
-            boot(on, row, true, false)
+            boot_row(on, row, true, false)
+        });
+    }
+}
+
+/// Which of Bochs' machines boot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum OnBochs {
+    /// One, with two CPUs: what an hour of all tests has room for.
+    One,
+    /// Three CPU models, with one CPU and with two.
+    Some,
+    /// Every 64-bit CPU model, with one CPU and with two.
+    All,
+}
+
+impl OnBochs {
+    /// CPU models and numbers of CPUs.
+    fn rows(self) -> Vec<(&'static str, u32)> {
+        let models = match self {
+            Self::One => return vec![("corei7_haswell_4770", 2)],
+            Self::Some => &["corei7_haswell_4770", "corei7_skylake_x", "ryzen"],
+            Self::All => bochs::MODELS,
+        };
+        models
+            .iter()
+            .flat_map(|model| [(*model, 1), (*model, 2)])
+            .collect()
+    }
+}
+
+/// Memory of dom0 on Bochs, in MiB.
+const BOCHS_MEMORY: u32 = 512;
+
+/// Longest time a boot may take on Bochs; a core of its own does it in five minutes.
+const BOCHS_TIMEOUT: Duration = Duration::from_secs(1500);
+
+/// Debian's generic kernel on machines of Bochs.
+pub fn on_bochs(report: &mut Report, on: Hypervisor, which: OnBochs) {
+    for (cpu, smp) in which.rows() {
+        let name = format!("{smp} CPU, {cpu}");
+        report.test(&format!("boot on Bochs, {name}"), || {
+            let parts = parts(on, Generic, BOCHS_MEMORY);
+            let machine = Machine {
+                emulator: Emulator::Bochs,
+                smp,
+                memory: format!("{}M", BOCHS_MEMORY + ROOM),
+                cpu: Some(cpu.into()),
+                ..Machine::default()
+            };
+            let log = format!("test-boot-bochs-{cpu}-{smp}");
+            let script = script(on, smp, BOCHS_MEMORY);
+            boot(&parts, &machine, &script, BOCHS_TIMEOUT, &log)
         });
     }
 }
@@ -66,7 +118,9 @@ pub fn run(report: &mut Report, on: Hypervisor, quick: bool, every_machine: bool
 pub fn load(report: &mut Report, on: Hypervisor, seconds: u64) {
     let row = (4, 2048, "q35", "Haswell-noTSX", Generic);
     report.test(&format!("load for {seconds} s, {}", name(row)), || {
-        let (mut parts, machine) = machine(on, row, true, false);
+        let (_, memory, .., flavour) = row;
+        let mut parts = parts(on, flavour, memory);
+        let machine = machine(row, true, false);
         if on == Hypervisor::Oxen {
             parts.hv_append += " frame_check";
         }
@@ -119,38 +173,44 @@ fn name((smp, memory, machine, cpu, flavour): Row) -> String {
     )
 }
 
-fn machine(
-    on: Hypervisor,
-    (smp, memory, machine, cpu, flavour): Row,
-    direct: bool,
-    uefi: bool,
-) -> (Parts, Machine) {
-    let parts = Parts {
+/// MiB for the hypervisor, so that dom0 gets what the row says.
+const ROOM: u32 = 256;
+
+fn parts(on: Hypervisor, flavour: Flavour, memory: u32) -> Parts {
+    Parts {
         hypervisor: on,
         flavour,
         hv_append: format!("dom0_mem={memory}M"),
         ..Parts::default()
-    };
-    let machine = Machine {
+    }
+}
+
+fn machine((smp, memory, machine, cpu, _): Row, direct: bool, uefi: bool) -> Machine {
+    Machine {
         smp,
-        // Room for the hypervisor, so that dom0 gets what the row says.
-        memory: format!("{}M", memory + 256),
-        cpu: cpu.into(),
-        machine: machine.into(),
+        memory: format!("{}M", memory + ROOM),
+        cpu: Some(cpu.into()),
+        machine: Some(machine.into()),
         direct,
         uefi,
         ..Machine::default()
-    };
-    (parts, machine)
+    }
 }
 
-fn boot(on: Hypervisor, row: Row, direct: bool, uefi: bool) -> Result<()> {
-    let (parts, machine) = machine(on, row, direct, uefi);
-    let (smp, memory, ..) = row;
+fn boot_row(on: Hypervisor, row: Row, direct: bool, uefi: bool) -> Result<()> {
+    let (smp, memory, .., flavour) = row;
+    let log = format!("test-boot-{}", name(row).replace([' ', ','], ""));
+    let machine = machine(row, direct, uefi);
+    let parts = parts(on, flavour, memory);
+    boot(&parts, &machine, &script(on, smp, memory), TIMEOUT, &log)
+}
+
+/// What dom0 does: has it the CPUs, the memory and the hypervisor, and no complaints?
+fn script(on: Hypervisor, smp: u32, memory: u32) -> String {
     // What dom0 sees of its memory is less what its kernel took before counting.
     let (least, most) = (memory / 8 * 6 * 1024, memory * 1024);
     let below = if on == Hypervisor::None { "" } else { "xen" };
-    let script = format!(
+    format!(
         "set -e\n\
          cpus=$(nproc)\n\
          [ $cpus = {smp} ] || {{ echo \"$cpus CPUs online, not {smp}\"; exit 2; }}\n\
@@ -158,17 +218,25 @@ fn boot(on: Hypervisor, row: Row, direct: bool, uefi: bool) -> Result<()> {
          [ $kib -ge {least} -a $kib -le {most} ] || {{ echo \"$kib KiB of memory\"; exit 3; }}\n\
          [ \"$(cat /sys/hypervisor/type 2>/dev/null)\" = \"{below}\" ] || {{ echo 'not on Xen'; exit 4; }}\n\
          {DMESG}"
-    );
-    let log = format!("test-boot-{}", name(row).replace([' ', ','], ""));
-    let outcome = run::headless(
-        &parts,
-        &machine,
-        Some(script.as_bytes()),
-        TIMEOUT,
-        &log,
+    )
+}
+
+fn boot(
+    parts: &Parts,
+    machine: &Machine,
+    script: &str,
+    timeout: Duration,
+    log: &str,
+) -> Result<()> {
+    let script = Some(script.as_bytes());
+    succeeded(&run::headless(
+        parts,
+        machine,
+        script,
+        timeout,
+        log,
         |_| (),
-    )?;
-    succeeded(&outcome)
+    )?)
 }
 
 /// Whether a machine did all it was to do: status 0, and off by itself.

@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 
 use super::boots::{DMESG, succeeded};
 use super::report::Report;
+use crate::machine::Machine;
 use crate::paths;
-use crate::qemu::Machine;
 use crate::run::{self, Hypervisor, Parts};
 
 /// Machine type, disk's bus, its device in dom0, network card, interrupts.
@@ -64,7 +64,7 @@ pub fn run(report: &mut Report, hypervisor: Hypervisor) {
 
 fn check(
     hypervisor: Hypervisor,
-    machine: &str,
+    kind: &str,
     bus: &str,
     device: &str,
     card: &str,
@@ -105,13 +105,13 @@ fn check(
         ..Parts::default()
     };
     let machine = Machine {
-        machine: machine.into(),
+        machine: Some(kind.into()),
         disk: vec![format!("{},{bus}", disk.display())],
         nic: Some(card.into()),
         direct: true,
         ..Machine::default()
     };
-    let log = format!("test-devices-{}-{bus}-{card}", machine.machine);
+    let log = format!("test-devices-{kind}-{bus}-{card}");
     let timeout = Duration::from_secs(400);
     let outcome = run::headless(
         &parts,

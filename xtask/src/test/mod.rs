@@ -14,9 +14,10 @@ mod sanitize;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
+use crate::machine::Emulator;
 use crate::run::Hypervisor;
 use crate::setup::{self, Need};
 use report::Report;
@@ -38,9 +39,14 @@ pub struct Args {
     /// What the machines boot instead of Oxen, to see what it makes of the same tests
     #[arg(long, value_enum)]
     on: Option<Hypervisor>,
-    /// Every combination of machine, CPU model, memory and kernel (hours)
+    /// Every combination of machine, CPU model, memory and kernel (hours); with `--emulator bochs`
+    /// every 64-bit CPU model
     #[arg(long)]
     every_machine: bool,
+    /// The parts `guests` and `boots` on this emulator only; without it, on QEMU and a few machines
+    /// of Bochs
+    #[arg(long, value_enum)]
+    emulator: Option<Emulator>,
     /// Seconds of the self-checking load
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     load_seconds: u64,
@@ -71,6 +77,12 @@ pub enum Part {
     Domains,
 }
 
+impl Part {
+    const fn works_on_bochs(self) -> bool {
+        matches!(self, Self::Guests | Self::Boots)
+    }
+}
+
 impl Args {
     fn wants(&self, part: Part) -> bool {
         let by_default = match part {
@@ -87,14 +99,37 @@ impl Args {
         }
     }
 
+    fn wants_on(&self, emulator: Emulator) -> bool {
+        match self.emulator {
+            Some(wanted) => wanted == emulator,
+            None => emulator == Emulator::Qemu || !self.quick,
+        }
+    }
+
+    /// How many of Bochs' machines boot dom0: it takes minutes each.
+    fn bochs_rows(&self) -> boots::OnBochs {
+        match (self.emulator, self.every_machine) {
+            (Some(Emulator::Bochs), true) => boots::OnBochs::All,
+            (Some(Emulator::Bochs), false) => boots::OnBochs::Some,
+            _ => boots::OnBochs::One,
+        }
+    }
+
     fn run(&self, part: Part, on: Hypervisor, report: &mut Report) {
         match part {
             Part::Lints => lints::run(report),
             Part::Host => host::tests(report),
             Part::Miri => miri::tests(report, self.all_of_miri),
             Part::Sanitize => sanitize::tests(report),
-            Part::Guests => guests::run(report),
-            Part::Boots => boots::run(report, on, self.quick, self.every_machine),
+            Part::Guests => guests::run(report, |emulator| self.wants_on(emulator)),
+            Part::Boots => {
+                if self.wants_on(Emulator::Qemu) {
+                    boots::run(report, on, self.quick, self.every_machine);
+                }
+                if self.wants_on(Emulator::Bochs) {
+                    boots::on_bochs(report, on, self.bochs_rows());
+                }
+            }
             Part::Devices => devices::run(report, on),
             Part::Load => boots::load(report, on, self.load_seconds),
             Part::Domains => domains::run(report, self.on, &self.domains),
@@ -103,11 +138,18 @@ impl Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.emulator == Some(Emulator::Bochs) {
+        ensure!(
+            !args.parts.is_empty() && args.parts.iter().all(|part| part.works_on_bochs()),
+            "only `guests` and `boots` work on Bochs: `cargo xtask test guests boots --emulator bochs`"
+        );
+    }
     let mut report = Report::default();
     setup::ensure(&[
         Need::Target,
         Need::Lints,
         Need::Qemu,
+        Need::Bochs,
         Need::Grub,
         Need::Uefi,
     ])?;

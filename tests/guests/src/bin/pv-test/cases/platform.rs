@@ -124,8 +124,8 @@ pub fn cpu_info(t: &mut Test) {
     operation.interface_version = XENPF_INTERFACE_VERSION;
     let pointer = address_of(&mut operation);
     t.rc(call(HYPERVISOR_PLATFORM_OP, [pointer, 0, 0, 0, 0]), 0);
-    // max_present 0, flags online.
-    t.eq(operation.u[0], 0);
+    // CPU 0, flags online. (The half above it is the highest CPU there is.)
+    t.eq(operation.u[0] as u32, 0);
     t.eq(operation.u[1] as u32, XEN_PCPU_FLAGS_ONLINE);
 }
 
