@@ -80,10 +80,11 @@ pub fn start_timer_at(_tsc: u64) {}
 pub mod irqchip {
     use crate::addr::CpuId;
     use crate::arch::interrupt::Source;
+    use crate::arch::vectors::DeviceVector;
 
     /// Makes a source interrupt a CPU.
     #[must_use]
-    pub fn route(_source: &Source, _vector: u8, _cpu: CpuId) -> bool {
+    pub fn route(_source: &Source, _vector: DeviceVector, _cpu: CpuId) -> bool {
         true
     }
 

@@ -15,6 +15,7 @@ pub use crate::arch::interrupt::Source;
 use crate::arch::machine;
 use crate::arch::msi::PciAddress;
 use crate::arch::platform::{Platform, Signal};
+use crate::arch::vectors::DeviceVector;
 use crate::sync::Once;
 use core::sync::atomic::{AtomicBool, Ordering};
 use message_tables::MessageTables;
@@ -26,7 +27,7 @@ use table::{Chip, Table};
 struct MachineChip;
 
 impl Chip for MachineChip {
-    fn route(&self, source: &Source, vector: u8, cpu: CpuId) -> Result<(), Error> {
+    fn route(&self, source: &Source, vector: DeviceVector, cpu: CpuId) -> Result<(), Error> {
         if machine::irqchip::route(source, vector, cpu) {
             Ok(())
         } else {
@@ -162,7 +163,7 @@ pub fn unbind(irq: u32) {
 }
 
 /// See [`Table::on_vector`]. The interrupt path calls it.
-pub fn on_vector(vector: u8) -> Option<Fired> {
+pub fn on_vector(vector: DeviceVector) -> Option<Fired> {
     table().on_vector(vector)
 }
 

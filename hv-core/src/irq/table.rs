@@ -15,7 +15,7 @@
 //! never blocks others. A message gets its vector when it is allocated, because the
 //! guest turns the device's MSI on before it binds an event.
 //!
-//! Vectors are one space for all CPUs (176 device lines), so moving a line changes
+//! Vectors are one space for all CPUs (see [`DeviceVector`]), so moving a line changes
 //! only its destination and an interrupt on its way to the old CPU still finds it.
 //!
 //! Locks: one of level `Irq` a line, never two at once. Vector slots are atomics.
@@ -24,7 +24,7 @@ use crate::addr::{CpuId, DomId};
 use crate::arch::interrupt::Source;
 use crate::arch::msi::PciAddress;
 use crate::arch::platform::Signal;
-use crate::arch::vectors::{DEVICE_FIRST, DEVICE_LAST};
+use crate::arch::vectors::DeviceVector;
 use crate::sync::{Level, Lock};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU16, Ordering};
@@ -72,7 +72,7 @@ pub struct LineInfo {
     /// Where it comes from.
     pub source: Source,
     /// Its vector, if it has one.
-    pub vector: Option<u8>,
+    pub vector: Option<DeviceVector>,
     /// The CPU it interrupts.
     pub cpu: CpuId,
     /// Whom it is for.
@@ -88,7 +88,7 @@ pub trait Chip {
     ///
     /// # Errors
     /// [`Error::NoDevice`] if there is nothing to program.
-    fn route(&self, source: &Source, vector: u8, cpu: CpuId) -> Result<(), Error>;
+    fn route(&self, source: &Source, vector: DeviceVector, cpu: CpuId) -> Result<(), Error>;
     /// Masks or unmasks `source`, as far as it can be.
     fn set_masked(&self, source: &Source, masked: bool);
     /// Turns a message off.
@@ -100,8 +100,7 @@ pub trait Chip {
 #[derive(Debug)]
 struct Line {
     source: Option<Source>,
-    /// 0: none.
-    vector: u8,
+    vector: Option<DeviceVector>,
     cpu: CpuId,
     bound: Option<Binding>,
     in_flight: bool,
@@ -121,14 +120,14 @@ pub struct Table<C> {
     by_vector: [AtomicU16; 256],
 }
 
-/// Device vectors there are, hence messages worth numbering.
-const DEVICE_VECTORS: u32 = DEVICE_LAST as u32 - DEVICE_FIRST as u32 + 1;
+/// Messages worth numbering: as many as can have a vector.
+const MESSAGES: u32 = DeviceVector::COUNT as u32;
 
 impl<C: Chip> Table<C> {
     /// A table of `gsis` pins, which signal as `signal` says, and of as many messages
     /// as there are vectors.
     pub fn new(chip: C, gsis: u32, signal: impl Fn(u32) -> Signal) -> Self {
-        let lines = (0..gsis + DEVICE_VECTORS)
+        let lines = (0..gsis + MESSAGES)
             .map(|irq| {
                 Lock::new(
                     Level::Irq,
@@ -137,7 +136,7 @@ impl<C: Chip> Table<C> {
                             gsi: irq,
                             signal: signal(irq),
                         }),
-                        vector: 0,
+                        vector: None,
                         cpu: CpuId(0),
                         bound: None,
                         in_flight: false,
@@ -189,9 +188,9 @@ impl<C: Chip> Table<C> {
         }
         line.source = Some(Source::Gsi { gsi, signal });
         line.set_up = true;
-        if line.vector != 0 {
+        if let Some(vector) = line.vector {
             let source = Source::Gsi { gsi, signal };
-            self.chip.route(&source, line.vector, line.cpu)?;
+            self.chip.route(&source, vector, line.cpu)?;
         }
         Ok(())
     }
@@ -213,34 +212,32 @@ impl<C: Chip> Table<C> {
     }
 
     /// Takes `1 << log2` aligned vectors for the irqs from `irq` on.
-    fn take_vectors(&self, irq: u32, log2: u8) -> Result<u8, Error> {
-        let count = 1usize << log2;
-        let first = usize::from(DEVICE_FIRST).next_multiple_of(count);
-        let ends = usize::from(DEVICE_LAST) + 1;
-        'blocks: for base in (first..ends).step_by(count) {
-            if base + count > ends {
-                break;
+    fn take_vectors(&self, irq: u32, log2: u8) -> Result<DeviceVector, Error> {
+        let count = 1u8 << log2;
+        let aligned = DeviceVector::all().filter(|v| v.number() % count == 0);
+        for base in aligned.filter(|v| v.after(count - 1).is_some()) {
+            let slots = &self.by_vector[usize::from(base.number())..][..usize::from(count)];
+            let taken = slots.iter().zip(irq + 1..).take_while(|(slot, id)| {
+                slot.compare_exchange(0, *id as u16, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+            });
+            let taken = taken.count();
+            if taken == slots.len() {
+                return Ok(base);
             }
-            for n in 0..count {
-                let id = (irq as usize + n + 1) as u16;
-                let slot = &self.by_vector[base + n];
-                if slot
-                    .compare_exchange(0, id, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_err()
-                {
-                    for taken in &self.by_vector[base..base + n] {
-                        taken.store(0, Ordering::Release);
-                    }
-                    continue 'blocks;
-                }
+            for slot in &slots[..taken] {
+                slot.store(0, Ordering::Release);
             }
-            return Ok(base as u8);
         }
+        log::warn!(
+            "interrupt {irq}: no vector is left for it ({} device vectors)",
+            DeviceVector::COUNT
+        );
         Err(Error::NoSpace)
     }
 
-    fn give_vector(&self, vector: u8) {
-        self.by_vector[usize::from(vector)].store(0, Ordering::Release);
+    fn give_vector(&self, vector: DeviceVector) {
+        self.by_vector[usize::from(vector.number())].store(0, Ordering::Release);
     }
 
     /// Numbers `count` (a power of two up to 32) messages of a function's MSI
@@ -280,7 +277,7 @@ impl<C: Chip> Table<C> {
         };
         for n in 0..count {
             let mut line = self.lines[(first + n) as usize].lock();
-            line.vector = vector + n as u8;
+            line.vector = vector.after(n as u8);
             line.cpu = cpu;
         }
         if let Err(e) = self.chip.route(&source(0), vector, cpu) {
@@ -313,11 +310,10 @@ impl<C: Chip> Table<C> {
     fn forget(&self, first: u32, count: u32) {
         for n in 0..count {
             let mut line = self.lines[(first + n) as usize].lock();
-            if line.vector != 0 {
-                self.give_vector(line.vector);
+            if let Some(vector) = line.vector.take() {
+                self.give_vector(vector);
             }
             line.source = None;
-            line.vector = 0;
             line.bound = None;
             line.in_flight = false;
         }
@@ -353,7 +349,8 @@ impl<C: Chip> Table<C> {
             if let Some(source) = line.source
                 && source.device() == Some(device)
                 && !matches!(source, Source::Msi { index: 1.., .. })
-                && self.chip.route(&source, line.vector, line.cpu).is_ok()
+                && let Some(vector) = line.vector
+                && self.chip.route(&source, vector, line.cpu).is_ok()
             {
                 self.chip.set_masked(&source, line.bound.is_none());
             }
@@ -371,14 +368,14 @@ impl<C: Chip> Table<C> {
         if line.bound.is_some() || line.reserved {
             return Err(Error::Busy);
         }
-        if line.vector == 0 {
-            line.vector = self.take_vectors(irq, 0)?;
-            line.cpu = cpu;
-            if let Err(e) = self.chip.route(&source, line.vector, cpu) {
-                self.give_vector(line.vector);
-                line.vector = 0;
+        if line.vector.is_none() {
+            let vector = self.take_vectors(irq, 0)?;
+            if let Err(e) = self.chip.route(&source, vector, cpu) {
+                self.give_vector(vector);
                 return Err(e);
             }
+            line.vector = Some(vector);
+            line.cpu = cpu;
         } else if line.cpu != cpu {
             self.move_line(&mut line, cpu)?;
         }
@@ -405,13 +402,18 @@ impl<C: Chip> Table<C> {
     /// `None` if nobody is bound (an interrupt that was on its way when its line was
     /// silenced).
     #[inline]
-    pub fn on_vector(&self, vector: u8) -> Option<Fired> {
-        let id = self.by_vector[usize::from(vector)].load(Ordering::Acquire);
+    pub fn on_vector(&self, vector: DeviceVector) -> Option<Fired> {
+        let id = self.by_vector[usize::from(vector.number())].load(Ordering::Acquire);
         let Some(irq) = u32::from(id).checked_sub(1) else {
             self.chip.end_of_interrupt();
             return None;
         };
         let mut line = self.lines[irq as usize].lock();
+        // The line may have been freed, and its number given to another one meanwhile.
+        if line.vector != Some(vector) {
+            self.chip.end_of_interrupt();
+            return None;
+        }
         let level = line.source.is_some_and(|s| s.is_level());
         if level {
             // Masked before the end of interrupt, or the line that is still asserted
@@ -447,7 +449,7 @@ impl<C: Chip> Table<C> {
     pub fn set_affinity(&self, irq: u32, cpu: CpuId) {
         let Ok(lock) = self.line(irq) else { return };
         let mut line = lock.lock();
-        if line.vector == 0 || line.cpu == cpu {
+        if line.vector.is_none() || line.cpu == cpu {
             return;
         }
         if self.move_line(&mut line, cpu).is_ok()
@@ -462,12 +464,13 @@ impl<C: Chip> Table<C> {
     /// messages of one MSI capability move together.
     fn move_line(&self, line: &mut Line, cpu: CpuId) -> Result<(), Error> {
         let source = line.source.ok_or(Error::NoSuchIrq)?;
+        let vector = line.vector.ok_or(Error::NoSuchIrq)?;
         match source {
             // Only the function's first message names the destination.
             Source::Msi { index: 1.., .. } => Ok(()),
             _ => {
                 self.chip.set_masked(&source, true);
-                self.chip.route(&source, line.vector, cpu)?;
+                self.chip.route(&source, vector, cpu)?;
                 line.cpu = cpu;
                 Ok(())
             }
@@ -480,7 +483,7 @@ impl<C: Chip> Table<C> {
         let line = self.line(irq).ok()?.lock();
         Some(LineInfo {
             source: line.source?,
-            vector: (line.vector != 0).then_some(line.vector),
+            vector: line.vector,
             cpu: line.cpu,
             bound: line.bound,
             in_flight: line.in_flight,

@@ -5,6 +5,7 @@ use super::page_fault;
 use crate::addr::GuestVa;
 use crate::arch::machine;
 use crate::arch::regs::{RFLAGS_DF, RFLAGS_TF};
+use crate::arch::vectors;
 use crate::hypercall::{Call, crash_domain};
 
 /// A system call from guest user mode.
@@ -30,6 +31,9 @@ pub fn crash_if_undeliverable(call: &mut Call<'_>, result: Result<(), Undelivera
     }
 }
 
+/// `GuestRegs::vector` of the guest's own `int 0x80`.
+const GUEST_SYSCALL: u32 = vectors::GUEST_SYSCALL as u32;
+
 /// Handles `call.regs.vector`, which arrived while the guest ran.
 ///
 /// # Errors
@@ -54,7 +58,7 @@ pub fn from_guest(call: &mut Call<'_>) -> Result<(), Undeliverable> {
         }
         v @ (8 | 10..=12 | 17 | 21) => bounce::exception(call, v as u8, Some(code)),
         v @ 0..0x20 => bounce::exception(call, v as u8, None),
-        0x80 => int80(call),
+        GUEST_SYSCALL => int80(call),
         v @ 0x20..=0xff => {
             super::interrupt::handle(v as u8);
             Ok(())

@@ -2,7 +2,8 @@
 //! preemption point: never with a lock held.
 
 use crate::addr::DomId;
-use crate::arch::{machine, vectors};
+use crate::arch::machine;
+use crate::arch::vectors::{self, DeviceVector, Meaning};
 use crate::console;
 use crate::domain::{registry, virqs};
 use crate::event::Virq;
@@ -33,17 +34,25 @@ pub fn handle(vector: u8) {
             machine::end_of_interrupt();
         }
         vectors::SPURIOUS => {}
-        // What a masked 8259 still sends needs no answer.
-        v if v < vectors::DEVICE_FIRST => {}
-        v => {
-            let Some(fired) = irq::on_vector(v) else {
-                return;
-            };
-            if fired.to.domain == DomId::XEN {
-                console_input();
-            } else if let Some(domain) = registry::get(fired.to.domain) {
-                domain.raise_pirq(fired.to.pirq);
-            }
-        }
+        _ => match vectors::meaning(vector) {
+            Meaning::Device(vector) => device(vector),
+            // Nobody sends them. Should a device forge one, it must not block the others.
+            Meaning::System | Meaning::GuestCall => machine::end_of_interrupt(),
+            // What a masked 8259 still sends needs no answer.
+            Meaning::Pic | Meaning::Exception => {}
+        },
+    }
+}
+
+/// Tells whom the line of `vector` is for.
+#[inline]
+fn device(vector: DeviceVector) {
+    let Some(fired) = irq::on_vector(vector) else {
+        return;
+    };
+    if fired.to.domain == DomId::XEN {
+        console_input();
+    } else if let Some(domain) = registry::get(fired.to.domain) {
+        domain.raise_pirq(fired.to.pirq);
     }
 }

@@ -8,6 +8,7 @@ use super::cpu_area::{self, EntryData, page_va};
 use super::entry;
 use crate::addr::CpuId;
 use crate::arch::descriptor::{self, Descriptor};
+use crate::arch::vectors;
 use x86_64::PrivilegeLevel;
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, FS, GS, SS, Segment};
@@ -61,15 +62,19 @@ impl Gate {
     }
 }
 
-/// Fills the IDT page. All gates are closed to guests but #BP and #OF; a guest's
-/// `int n` becomes a #GP that names the vector, except `int 0x80`.
+/// Fills the IDT page. The gates that [`vectors::guests_may_raise`] names are open to guests;
+/// any other `int n` of theirs becomes a #GP that names the vector.
 ///
 /// # Safety
 /// `page` is a writable page of 4096 bytes that becomes every CPU's IDT.
 pub unsafe fn fill_idt(page: *mut u8) {
-    let vectors = &raw const entry::oxen_vectors as u64;
-    for vector in 0..256_u64 {
-        let dpl = if matches!(vector, 3 | 4 | 0x80) { 3 } else { 0 };
+    let handlers = &raw const entry::oxen_vectors as u64;
+    for vector in 0..=255_u8 {
+        let dpl = if vectors::guests_may_raise(vector) {
+            3
+        } else {
+            0
+        };
         let ist = match vector {
             2 => 1,
             18 => 2,
@@ -77,9 +82,9 @@ pub unsafe fn fill_idt(page: *mut u8) {
             1 => 4,
             _ => 0,
         };
-        let gate = Gate::interrupt(vectors + vector * 16, dpl, ist);
+        let gate = Gate::interrupt(handlers + u64::from(vector) * 16, dpl, ist);
         // SAFETY: 256 gates of 16 bytes are 4096 bytes.
-        unsafe { page.cast::<Gate>().add(vector as usize).write(gate) };
+        unsafe { page.cast::<Gate>().add(usize::from(vector)).write(gate) };
     }
 }
 

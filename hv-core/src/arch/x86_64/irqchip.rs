@@ -6,17 +6,18 @@ use super::{apic, cpus, ioapic};
 use crate::addr::{CpuId, MachAddr};
 use crate::arch::interrupt::Source;
 use crate::arch::msi::{Message, MsiCapability, MsixCapability, PciAddress};
+use crate::arch::vectors::DeviceVector;
 
 /// Makes `source` send `vector` to `cpu`. A pin and a maskable message are masked
 /// then; an MSI capability is not turned on (the guest's driver does that). Returns
 /// whether there was something to program.
 #[must_use]
-pub fn route(source: &Source, vector: u8, cpu: CpuId) -> bool {
+pub fn route(source: &Source, vector: DeviceVector, cpu: CpuId) -> bool {
     let Some(apic_id) = cpus::apic_id(cpu) else {
         return false;
     };
     match *source {
-        Source::Gsi { gsi, signal } => ioapic::route(gsi, signal, vector, apic_id),
+        Source::Gsi { gsi, signal } => ioapic::route(gsi, signal, vector.number(), apic_id),
         Source::Msi {
             device,
             index,
@@ -27,7 +28,7 @@ pub fn route(source: &Source, vector: u8, cpu: CpuId) -> bool {
                 return false;
             };
             // Message `index` adds its number to the data itself.
-            let base = vector - index;
+            let base = vector.number() - index;
             cap.program(&function, Message::fixed(base, apic_id), log2);
             for n in 0..1u8 << log2 {
                 cap.set_mask(&function, n, true);
@@ -39,7 +40,7 @@ pub fn route(source: &Source, vector: u8, cpu: CpuId) -> bool {
                 return false;
             };
             table.set_masked(true);
-            table.program(Message::fixed(vector, apic_id));
+            table.program(Message::fixed(vector.number(), apic_id));
             true
         }
     }
