@@ -6,6 +6,7 @@ use crate::addr::{GuestVa, Mfn, Nanos};
 use crate::domain::notify::SCHEDULER;
 use crate::sync::Once;
 use crate::time::pvclock::TimeInfo;
+use crate::time::timer_queue::Due;
 use crate::time::timers;
 use core::sync::atomic::Ordering;
 use xen_abi::xen::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
@@ -48,13 +49,13 @@ pub fn write_runstate(domain: &Domain, vcpu: &Vcpu, root: Option<Mfn>, now: Nano
 }
 
 impl Vcpu {
-    /// Sets the periodic timer again after it expired at `deadline`.
-    pub fn rearm_periodic(&self, deadline: Nanos) {
+    /// Sets the periodic timer again after it expired.
+    pub fn rearm_periodic(&self, due: &Due) {
         let period = self.period.load(Ordering::Relaxed);
         if period != 0 {
-            let next = deadline.0.saturating_add(period).max(crate::time::now().0);
-            // The entry that just expired left room for this one.
-            let _ = timers::set(&self.periodic, Nanos(next));
+            let next = due.deadline.0.saturating_add(period);
+            let next = next.max(crate::time::now().0);
+            timers::set_again(&self.periodic, due, Nanos(next));
         }
     }
 }

@@ -57,7 +57,7 @@ impl Domain {
             account.set_dying();
         }
         self.await_off_cpu();
-        self.watchdogs.stop();
+        self.watchdogs.end();
     }
 
     /// Takes some more of a dying domain apart. Again while [`Progress::More`]; no lock of
@@ -142,9 +142,9 @@ impl Domain {
 /// Gives back what a vCPU that will not run again holds. `false`: not yet all.
 fn release_vcpu(mm: &HostMm, vcpu: &Vcpu, budget: &Budget) -> bool {
     vcpu.period.store(0, Ordering::Relaxed);
-    timers::cancel(&vcpu.periodic);
-    timers::cancel(&vcpu.singleshot);
-    timers::cancel(&vcpu.poll);
+    for timer in [&vcpu.periodic, &vcpu.singleshot, &vcpu.poll] {
+        timers::end(timer);
+    }
     // Whoever has it looks at a vCPU that does not run, and not for long.
     let Some(mut state) = vcpu.state.try_lock() else {
         return false;

@@ -4,7 +4,7 @@
 
 use crate::addr::{DomId, Nanos};
 use crate::sync::{Level, Lock};
-use crate::time::timer_queue::{Timer, TimerId};
+use crate::time::timer_queue::{Due, Timer, TimerId};
 use crate::time::timers;
 
 /// Watchdogs of a domain. Source: Xen 4.17, `NR_DOMAIN_WATCHDOG_TIMERS`.
@@ -74,12 +74,26 @@ impl Watchdogs {
         Ok(reply)
     }
 
-    /// Stops all: the domain ends.
+    /// Whether `due` is the end of watchdog `index`, which nobody has armed since.
+    #[must_use]
+    pub fn is_due(&self, index: u8, due: &Due) -> bool {
+        let timer = self.timers.get(usize::from(index));
+        timer.is_some_and(|timer| timer.is_due(due))
+    }
+
+    /// Stops all: the domain has shut down. One that is resumed may arm them again.
     pub fn stop(&self) {
+        self.stop_by(|timer| _ = timers::cancel(timer));
+    }
+
+    /// Stops all for good: the domain is taken apart.
+    pub fn end(&self) {
+        self.stop_by(timers::end);
+    }
+
+    fn stop_by(&self, stop: fn(&Timer)) {
         let mut in_use = self.in_use.lock();
-        for timer in &self.timers {
-            timers::cancel(timer);
-        }
+        self.timers.iter().for_each(stop);
         *in_use = [false; COUNT];
     }
 }

@@ -4,15 +4,22 @@
 //! due then. It knows a timer by a [`TimerId`] and calls nobody back.
 //!
 //! Invariants: each entry of the heap has one slot, which knows the entry's position;
-//! a slot's generation changes when its entry leaves the heap, so an old [`Timer`]
-//! names nothing.
+//! a slot's generation changes when its entry leaves the heap, so an old place names
+//! nothing. A live entry is named by its [`Timer`], but for the moment in which
+//! [`Timers::set`] holds the queue's lock. So a timer has one entry at most, however many
+//! CPUs set and cancel it at the same time, and none after [`Timers::end`].
 //!
-//! Locks: each queue at `Level::Timer`; never two at once.
+//! Locks: each queue at `Level::Timer`; never two at once. A timer needs none: who sets it
+//! puts the new place in the stead of the one it found, and if that is no longer there,
+//! another CPU was later and wins.
 
 use crate::addr::{CpuId, DomId, MAX_CPUS, Nanos, VcpuId};
 use crate::sync::{Level, Lock};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +43,12 @@ pub enum TimerError {
     NoRoom,
 }
 
-/// A timer, kept by whoever sets it. It is set by one CPU at a time, the one its owner
-/// is on; it expires on the CPU that set it.
+/// A timer, kept by whoever sets it. Any CPU may set or cancel it at any time; it expires
+/// on the CPU that set it last.
 #[derive(Debug)]
 pub struct Timer {
     id: TimerId,
-    /// Where it was last set: CPU + 1 (8 bits), slot (24), generation (32). 0: never.
+    /// A packed [`Place`].
     place: AtomicU64,
 }
 
@@ -51,33 +58,81 @@ impl Timer {
     pub const fn new(id: TimerId) -> Self {
         Self {
             id,
-            place: AtomicU64::new(0),
+            place: AtomicU64::new(Place::NOWHERE.0),
         }
     }
 
+    /// Whether `due` is what the timer was set to last, and nobody has set, cancelled or
+    /// ended it since it expired.
+    #[must_use]
     #[inline]
-    fn place(&self) -> Option<(CpuId, Handle)> {
-        let place = self.place.load(Relaxed);
-        let cpu = (place >> 56) as u16;
-        (cpu != 0).then(|| {
-            let handle = Handle {
-                slot: (place >> 32) as u32 & SLOT_MASK,
-                generation: place as u32,
-            };
-            (CpuId(cpu - 1), handle)
-        })
+    pub fn is_due(&self, due: &Due) -> bool {
+        self.place.load(Acquire) == due.place.0
     }
 
     #[inline]
-    fn set_place(&self, cpu: CpuId, handle: Handle) {
-        let place = u64::from(cpu.0 + 1) << 56
-            | u64::from(handle.slot & SLOT_MASK) << 32
-            | u64::from(handle.generation);
-        self.place.store(place, Relaxed);
+    fn place(&self) -> Place {
+        Place(self.place.load(Acquire))
+    }
+
+    /// Puts `new` in the stead of `old`. `false`: that is not where the timer is.
+    #[inline]
+    fn moves(&self, old: Place, new: Place) -> bool {
+        self.place
+            .compare_exchange(old.0, new.0, AcqRel, Relaxed)
+            .is_ok()
     }
 }
 
-const SLOT_MASK: u32 = 0xff_ffff;
+/// Where a timer's entry was last: CPU + 1 (12 bits), slot (20), generation (32).
+///
+/// No place comes back while somebody compares with it: its slot would have to be used
+/// 2^32 times meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u64);
+
+impl Place {
+    /// Of a timer that was never set, or is cancelled.
+    const NOWHERE: Self = Self(0);
+    /// Of a timer that can be set no more.
+    const ENDED: Self = Self(u64::MAX);
+
+    #[inline]
+    fn new(cpu: CpuId, handle: Handle) -> Self {
+        Self(
+            u64::from(cpu.0 + 1) << 52
+                | u64::from(handle.slot) << 32
+                | u64::from(handle.generation),
+        )
+    }
+
+    #[inline]
+    fn entry(self) -> Option<(CpuId, Handle)> {
+        let cpu = (self.0 >> 52) as u16;
+        if cpu == 0 || self == Self::ENDED {
+            return None;
+        }
+        let handle = Handle {
+            slot: (self.0 >> 32) as u32 & SLOT_MASK,
+            generation: self.0 as u32,
+        };
+        Some((CpuId(cpu - 1), handle))
+    }
+}
+
+const SLOT_MASK: u32 = 0xf_ffff;
+const _: () = assert!(MAX_CPUS < 0xffe, "a place has 12 bits for its CPU");
+
+/// A timer that has expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// What it is for.
+    pub id: TimerId,
+    /// When it should have.
+    pub deadline: Nanos,
+    /// Where its entry was.
+    place: Place,
+}
 
 /// Names an entry of one queue for as long as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,16 +278,22 @@ impl TimerQueue {
         self.heap.first().map(|e| e.deadline)
     }
 
-    /// Takes out the earliest timer if its deadline is not after `now`.
+    /// Takes out the earliest timer if its deadline is not after `now`: what it is for, its
+    /// deadline, and the handle it had.
     #[inline]
-    pub fn pop_expired(&mut self, now: Nanos) -> Option<(TimerId, Nanos)> {
+    pub fn pop_expired(&mut self, now: Nanos) -> Option<(TimerId, Nanos, Handle)> {
         let first = *self.heap.first()?;
         if first.deadline > now {
             return None;
         }
-        let id = self.slots[first.slot as usize].id;
+        let slot = &self.slots[first.slot as usize];
+        let handle = Handle {
+            slot: first.slot,
+            generation: slot.generation,
+        };
+        let id = slot.id;
         self.take(0);
-        Some((id, first.deadline))
+        Some((id, first.deadline, handle))
     }
 
     #[inline]
@@ -351,11 +412,15 @@ impl Timers {
     /// Sets `timer` to expire on `here`, the CPU that asks, wherever it was set before.
     /// Returns the earliest deadline of `here` afterwards.
     ///
+    /// Of two CPUs that set it at the same time, or set and cancel it, one is later. A
+    /// timer that was ended stays so.
+    ///
     /// # Errors
     /// [`TimerError::NoMemory`]; the timer is then not set.
     #[inline]
     pub fn set(&self, here: CpuId, timer: &Timer, deadline: Nanos) -> Result<Nanos, TimerError> {
-        let mut old = timer.place();
+        let found = timer.place();
+        let mut old = found.entry();
         if let Some((cpu, handle)) = old
             && cpu != here
         {
@@ -365,30 +430,43 @@ impl Timers {
         loop {
             let mut queue = self.queue(here).lock();
             let updated = old.is_some_and(|(_, handle)| queue.update(handle, deadline));
-            if updated {
+            if updated || add(&mut queue, here, timer, found, deadline).is_ok() {
                 return Ok(queue.next_deadline().unwrap_or(NEVER));
             }
-            match queue.add(timer.id, deadline) {
-                Ok(handle) => {
-                    timer.set_place(here, handle);
-                    return Ok(queue.next_deadline().unwrap_or(NEVER));
-                }
-                Err(_) => {
-                    drop(queue);
-                    self.grow(here)?;
-                }
-            }
+            drop(queue);
+            self.grow(here)?;
         }
+    }
+
+    /// Sets a timer again that expired on `here`, unless somebody has set, cancelled or
+    /// ended it since. Returns the earliest deadline of `here` afterwards.
+    pub fn set_again(&self, here: CpuId, timer: &Timer, due: &Due, deadline: Nanos) -> Nanos {
+        let mut queue = self.queue(here).lock();
+        // The entry that expired left room for this one: only `here` adds to its queue.
+        let _ = add(&mut queue, here, timer, due.place, deadline);
+        queue.next_deadline().unwrap_or(NEVER)
     }
 
     /// Stops `timer`. `false`: it was not set, or has expired.
     ///
     /// The clock is left as it is: an interrupt too many is cheaper.
     pub fn cancel(&self, timer: &Timer) -> bool {
-        let Some((cpu, handle)) = timer.place() else {
-            return false;
-        };
-        self.queue(cpu).lock().remove(handle)
+        let found = timer.place();
+        // If it is no longer there, another CPU has set, cancelled or ended it after this one
+        // looked: it is as if this one had been before.
+        found.entry().is_some() && timer.moves(found, Place::NOWHERE) && self.remove(found)
+    }
+
+    /// Stops `timer` for good: nobody sets it any more, not even a CPU that is about to.
+    pub fn end(&self, timer: &Timer) {
+        let found = Place(timer.place.swap(Place::ENDED.0, AcqRel));
+        self.remove(found);
+    }
+
+    fn remove(&self, place: Place) -> bool {
+        place
+            .entry()
+            .is_some_and(|(cpu, handle)| self.queue(cpu).lock().remove(handle))
     }
 
     /// The earliest deadline of `cpu`; [`NEVER`] if it has none.
@@ -398,12 +476,38 @@ impl Timers {
         self.queue(cpu).lock().next_deadline().unwrap_or(NEVER)
     }
 
-    /// Takes out a timer of `cpu` that is due at `now`, with its deadline. Called until
-    /// it returns `None`; what is done about a timer is done without the lock.
+    /// Takes out a timer of `cpu` that is due at `now`. Called until it returns `None`; what
+    /// is done about a timer is done without the lock.
     #[inline]
-    pub fn pop_expired(&self, cpu: CpuId, now: Nanos) -> Option<(TimerId, Nanos)> {
-        self.queue(cpu).lock().pop_expired(now)
+    pub fn pop_expired(&self, cpu: CpuId, now: Nanos) -> Option<Due> {
+        let (id, deadline, handle) = self.queue(cpu).lock().pop_expired(now)?;
+        Some(Due {
+            id,
+            deadline,
+            place: Place::new(cpu, handle),
+        })
     }
+}
+
+/// Adds an entry for `timer` and has it named in the stead of `found`. If the timer is no
+/// longer there, another CPU has set, cancelled or ended it after this one looked, and there
+/// is no entry: it is as if this one had been before.
+///
+/// # Errors
+/// [`TimerError::NoRoom`].
+#[inline]
+fn add(
+    queue: &mut TimerQueue,
+    here: CpuId,
+    timer: &Timer,
+    found: Place,
+    deadline: Nanos,
+) -> Result<(), TimerError> {
+    let handle = queue.add(timer.id, deadline)?;
+    if found == Place::ENDED || !timer.moves(found, Place::new(here, handle)) {
+        queue.remove(handle);
+    }
+    Ok(())
 }
 
 impl Default for Timers {
@@ -440,9 +544,11 @@ mod tests {
         assert_eq!(all.set(CpuId(1), &t, Nanos(40)), Ok(Nanos(40)));
         assert_eq!(all.next_deadline(CpuId(0)), NEVER);
         assert_eq!(all.pop_expired(CpuId(1), Nanos(39)), None);
-        let due = all.pop_expired(CpuId(1), Nanos(41));
-        assert_eq!(due, Some((TimerId::Poll(D, VcpuId(0)), Nanos(40))));
+        let due = all.pop_expired(CpuId(1), Nanos(41)).unwrap();
+        assert_eq!((due.id, due.deadline), (t.id, Nanos(40)));
+        assert!(t.is_due(&due));
         assert!(!all.cancel(&t));
+        assert!(!t.is_due(&due), "what was cancelled since does nothing");
     }
 
     #[test]
@@ -475,6 +581,87 @@ mod tests {
         assert_eq!(all.next_deadline(c), Nanos(2));
     }
 
+    fn entries(all: &Timers) -> usize {
+        let each = all.queues.iter().map(|q| q.0.lock().heap.len());
+        each.sum()
+    }
+
+    #[test]
+    fn a_periodic_timer_goes_on_unless_somebody_changed_it() {
+        let all = Box::new(Timers::new());
+        let t = Timer::new(TimerId::Periodic(D, VcpuId(0)));
+        let (here, other) = (CpuId(0), CpuId(1));
+        let expire = || {
+            all.set(here, &t, Nanos(1)).unwrap();
+            all.pop_expired(here, Nanos(1)).unwrap()
+        };
+        let due = expire();
+        assert_eq!(all.set_again(here, &t, &due, Nanos(5)), Nanos(5));
+        assert_eq!(all.set_again(here, &t, &due, Nanos(6)), Nanos(5));
+        for change in [
+            (|all, t| _ = Timers::cancel(all, t)) as fn(&Timers, &Timer),
+            |all, t| _ = all.set(CpuId(1), t, Nanos(90)).unwrap(),
+            Timers::end,
+        ] {
+            let due = expire();
+            change(&all, &t);
+            assert!(!t.is_due(&due));
+            assert_eq!(all.set_again(here, &t, &due, Nanos(5)), NEVER);
+        }
+        // The last change ended it.
+        assert_eq!(all.set(other, &t, Nanos(7)), Ok(NEVER));
+        assert!(!all.cancel(&t));
+        assert_eq!(entries(&all), 0);
+    }
+
+    /// What vCPUs of one domain can do: all of them set and stop the timer of one, while it
+    /// expires and starts again on the CPUs they are on, and the domain ends under them.
+    #[test]
+    fn many_cpus_set_one_timer_and_it_is_one() {
+        const CPUS: u16 = 4;
+        let rounds = if cfg!(miri) { 5 } else { 300 };
+        for round in 0..rounds {
+            let all = Box::new(Timers::new());
+            let t = Timer::new(TimerId::Periodic(D, VcpuId(0)));
+            let others = timers(8);
+            let start = std::sync::Barrier::new(usize::from(CPUS));
+            std::thread::scope(|scope| {
+                for cpu in 0..CPUS {
+                    let (all, t, others, start) = (&all, &t, &others, &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        let here = CpuId(cpu);
+                        for n in 0..if cfg!(miri) { 10 } else { 100 } {
+                            all.set(here, t, Nanos(n)).unwrap();
+                            // Slots go round, so that old places could name others' entries.
+                            let other = &others[usize::from(cpu * 2)];
+                            all.set(here, other, Nanos(n)).unwrap();
+                            if n % 3 == 0 {
+                                all.cancel(t);
+                            }
+                            while let Some(due) = all.pop_expired(here, Nanos(n)) {
+                                if due.id == t.id {
+                                    all.set_again(here, t, &due, Nanos(n + 1));
+                                }
+                            }
+                        }
+                        if cpu == 0 && round % 2 == 0 {
+                            all.end(t);
+                        }
+                    });
+                }
+            });
+            for other in &others {
+                all.cancel(other);
+            }
+            let left = entries(&all);
+            assert!(left <= 1, "{left} entries of one timer");
+            let set = all.cancel(&t);
+            assert_eq!(usize::from(set), left, "an entry that nothing cancels");
+            assert!(round % 2 != 0 || left == 0, "it was set after its end");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig {
             cases: if cfg!(miri) { 8 } else { 256 },
@@ -499,11 +686,13 @@ mod tests {
                     1 => prop_assert_eq!(all.cancel(&t[n]), model[n].take().is_some()),
                     _ => {
                         let mut last = 0;
-                        while let Some((id, due)) = all.pop_expired(CpuId(cpu), Nanos(at)) {
-                            let TimerId::Singleshot(_, v) = id else { panic!() };
-                            prop_assert_eq!(model[v.0 as usize].take(), Some((cpu, due.0)));
-                            prop_assert!(last <= due.0 && due.0 <= at);
-                            last = due.0;
+                        while let Some(due) = all.pop_expired(CpuId(cpu), Nanos(at)) {
+                            let TimerId::Singleshot(_, v) = due.id else { panic!() };
+                            let deadline = due.deadline.0;
+                            prop_assert!(t[v.0 as usize].is_due(&due));
+                            prop_assert_eq!(model[v.0 as usize].take(), Some((cpu, deadline)));
+                            prop_assert!(last <= deadline && deadline <= at);
+                            last = deadline;
                         }
                         let late = model.iter().flatten().any(|m| m.0 == cpu && m.1 <= at);
                         prop_assert!(!late);

@@ -7,7 +7,7 @@
 //!
 //! Every function here is about the CPU that calls it.
 
-use super::timer_queue::{NEVER, Timer, TimerError, TimerId, Timers};
+use super::timer_queue::{Due, NEVER, Timer, TimerError, Timers};
 use crate::addr::{CpuId, MAX_CPUS, Nanos};
 use crate::arch::machine;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -59,10 +59,22 @@ pub fn set(timer: &Timer, deadline: Nanos) -> Result<(), TimerError> {
     Ok(())
 }
 
+/// Sets a timer that expired on this CPU to `deadline`, unless somebody has set, cancelled or
+/// ended it since.
+pub fn set_again(timer: &Timer, due: &Due, deadline: Nanos) {
+    let here = machine::cpu_id();
+    arm_by(here, TIMERS.set_again(here, timer, due, deadline));
+}
+
 /// Stops `timer`. `false`: it was not set, or has expired.
 #[inline]
 pub fn cancel(timer: &Timer) -> bool {
     TIMERS.cancel(timer)
+}
+
+/// Stops `timer` for good: whoever still sets it changes nothing.
+pub fn end(timer: &Timer) {
+    TIMERS.end(timer);
 }
 
 /// Sets when this CPU must pick again ([`NEVER`]: when it is kicked).
@@ -73,15 +85,16 @@ pub fn set_slice_end(end: Nanos) {
     arm_by(here, end);
 }
 
-/// After the clock went off: calls `fire` with each timer due and its deadline, no lock
-/// held, and sets the clock to what is left.
-pub fn expire(now: Nanos, mut fire: impl FnMut(TimerId, Nanos)) -> Expired {
+/// After the clock went off: calls `fire` with each timer due, no lock held, and sets the
+/// clock to what is left. Somebody else may have changed the timer by then:
+/// [`Timer::is_due`] tells.
+pub fn expire(now: Nanos, mut fire: impl FnMut(&Due)) -> Expired {
     let here = machine::cpu_id();
     let clock = clock(here);
     // It is set to nothing any more, so whatever `fire` sets arms it.
     clock.armed.store(NEVER.0, Relaxed);
-    while let Some((id, deadline)) = TIMERS.pop_expired(here, now) {
-        fire(id, deadline);
+    while let Some(due) = TIMERS.pop_expired(here, now) {
+        fire(&due);
     }
     let mut end = clock.slice_end.load(Relaxed);
     let slice = end <= now.0;

@@ -91,21 +91,29 @@ fn load(unit: UnitId, now: Nanos) {
 
 /// Does what this CPU's due timers ask for. `true`: its slice is over.
 fn expire(now: Nanos) -> bool {
-    let expired = timers::expire(now, |id, deadline| match id {
+    let expired = timers::expire(now, |due| match due.id {
         TimerId::Singleshot(dom, vcpu) => with_vcpu(dom, vcpu, |domain, vcpu| {
-            domain.raise_virq(vcpu.id, Virq::TIMER);
+            if vcpu.singleshot.is_due(due) {
+                domain.raise_virq(vcpu.id, Virq::TIMER);
+            }
         }),
         TimerId::Periodic(dom, vcpu) => with_vcpu(dom, vcpu, |domain, vcpu| {
-            domain.raise_virq(vcpu.id, Virq::TIMER);
-            vcpu.rearm_periodic(deadline);
+            if vcpu.periodic.is_due(due) {
+                domain.raise_virq(vcpu.id, Virq::TIMER);
+                vcpu.rearm_periodic(due);
+            }
         }),
         TimerId::Poll(dom, vcpu) => with_vcpu(dom, vcpu, |_, vcpu| {
-            if let Some(cpu) = SCHEDULER.wake_poller(vcpu.unit, now) {
+            if vcpu.poll.is_due(due)
+                && let Some(cpu) = SCHEDULER.wake_poller(vcpu.unit, now)
+            {
                 machine::kick(cpu);
             }
         }),
-        TimerId::Watchdog(dom, _) => {
-            if let Some(domain) = registry::get(dom) {
+        TimerId::Watchdog(dom, index) => {
+            if let Some(domain) = registry::get(dom)
+                && domain.watchdogs.is_due(index, due)
+            {
                 shutdown::domain(&domain, xen_abi::sched::SHUTDOWN_WATCHDOG);
             }
         }
