@@ -91,3 +91,38 @@ pub const fn adjust_upper(entry: u64, level: u8) -> u64 {
         entry | US
     }
 }
+
+/// How the CPU caches what an entry maps, as far as the entry decides.
+/// Source: Intel SDM vol. 3, 12.12 (page attribute table).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryType {
+    /// Each access goes to memory.
+    Uncached,
+    /// The same, unless MTRRs say write-combining.
+    UncachedMinus,
+    /// Reads go to memory, writes may be put together.
+    WriteCombining,
+    /// Reads are cached, writes go through.
+    WriteThrough,
+    /// Reads are cached, writes go to memory.
+    WriteProtected,
+    /// Reads and writes are cached.
+    WriteBack,
+}
+
+impl MemoryType {
+    /// That of an L1 entry, which chooses one of eight of [`crate::arch::PAT`].
+    #[must_use]
+    pub const fn of(entry: u64) -> Self {
+        let low = entry >> PWT.trailing_zeros() & 3;
+        let high = entry >> PAT.trailing_zeros() & 1;
+        match crate::arch::PAT >> (8 * (high << 2 | low)) & 0xff {
+            1 => Self::WriteCombining,
+            4 => Self::WriteThrough,
+            5 => Self::WriteProtected,
+            6 => Self::WriteBack,
+            7 => Self::UncachedMinus,
+            _ => Self::Uncached,
+        }
+    }
+}

@@ -10,6 +10,7 @@ use super::walk::L1Slot;
 use super::*;
 use crate::addr::{DomId, GuestVa, MachAddr};
 use crate::arch::FrameMem;
+use crate::mm::frame_alloc::Request;
 
 use super::demote::release_table;
 use super::pin::{pin, unpin};
@@ -146,6 +147,74 @@ fn entries_are_adjusted_as_the_interface_says() {
         Err(PtError::FrameBusy)
     );
     verify(&g, &[]);
+}
+
+/// Eight cache types on the guest's own memory, on memory of another domain that it may map, on
+/// pages that the hypervisor made, and on device memory of both kinds, as Xen 4.17 stores them.
+#[test]
+fn cache_types_of_every_kind_of_frame() {
+    let g = Guest::new(64, 64);
+    let (l1, own) = (g.page(), g.page());
+    pin(&g.mm, &g.rights(), l1, 1, NEVER).unwrap();
+    let other = DomId(2);
+    g.mm.accounts.open(other).set_max(8);
+    let theirs = g.mm.alloc_for(other, Request::anywhere(0)).unwrap();
+    let shared = g.mm.alloc_shared(g.id).unwrap();
+    let with_devices = g.rights_with_devices();
+    let theirs_too = Rights {
+        frames: other,
+        ..g.rights_with_devices()
+    };
+    let as_device = Rights {
+        frames: DomId::IO,
+        ..g.rights_with_devices()
+    };
+    for index in 0..8 {
+        let cache = (index & 3) * pte::PWT | (index >> 2) * pte::PAT;
+        let entry = |mfn| pte::make(mfn, pte::P | pte::RW | pte::US | cache);
+        let stored = |rights: &Rights<'_>, mfn| {
+            let at = slot(l1, 7);
+            update::write_l1(&g.mm, rights, at, entry(mfn), Store::Set)?;
+            Ok(g.peek(l1, 7))
+        };
+        let uncached = if [0, 1, 5].contains(&index) { 3 } else { index };
+        let uncached = (uncached & 3) * pte::PWT | (uncached >> 2) * pte::PAT;
+        let device = |mfn, rights| Ok(pte::make(mfn, pte::P | pte::US | uncached | rights));
+        let (writable, read_only) = (Mfn::new(64), Mfn::new(65));
+        for rights in [&with_devices, &as_device] {
+            assert_eq!(
+                stored(rights, writable),
+                device(writable, pte::RW),
+                "type {index}"
+            );
+            assert_eq!(
+                stored(rights, read_only),
+                device(read_only, 0),
+                "type {index}"
+            );
+        }
+        assert_eq!(stored(&with_devices, own), Ok(entry(own)));
+        assert_eq!(stored(&theirs_too, theirs), Ok(entry(theirs)));
+        // Another domain's device memory is not to be had that way.
+        assert_eq!(stored(&theirs_too, writable), Err(PtError::NoIoAccess));
+        let (cached, bad) = if index == 0 {
+            (Ok(entry(shared)), Ok(entry(own)))
+        } else {
+            (Err(PtError::CacheType), Err(PtError::BadFlags))
+        };
+        assert_eq!(stored(&with_devices, shared), cached);
+        // Without devices there is one type.
+        assert_eq!(stored(&g.rights(), own), bad);
+        assert_eq!(
+            stored(&g.rights(), writable),
+            match index {
+                0 => Err(PtError::NoIoAccess),
+                _ => Err(PtError::BadFlags),
+            }
+        );
+        store(&g, l1, 7, 0).unwrap();
+        verify(&g, &[(shared, Held::Type(FrameType::Writable))]);
+    }
 }
 
 #[test]
