@@ -7,6 +7,7 @@
 pub mod apic_timer;
 pub mod clock;
 pub mod descriptor;
+pub mod config_access;
 pub mod efi;
 pub mod fpu;
 pub mod interrupt;

@@ -7,9 +7,10 @@
 use super::physical::Registers;
 use super::port;
 use crate::addr::MachAddr;
+use crate::arch::config_access::{self, ConfigRegisters, Width};
 use crate::arch::msi::{ConfigSpace, PciAddress};
 use crate::arch::platform::McfgRegion;
-use crate::sync::{Level, Lock, Once};
+use crate::sync::{Guard, Level, Lock, Once};
 use alloc::vec::Vec;
 
 const ADDRESS: u16 = 0xcf8;
@@ -25,97 +26,96 @@ pub fn init(mcfg: &[McfgRegion]) {
     WINDOWS.call_once(|| mcfg.to_vec());
 }
 
-/// Width of an access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Width {
-    /// 8 bits.
-    Byte,
-    /// 16 bits.
-    Word,
-    /// 32 bits.
-    Dword,
-}
-
-impl Width {
-    const fn bytes(self) -> u16 {
-        match self {
-            Self::Byte => 1,
-            Self::Word => 2,
-            Self::Dword => 4,
-        }
-    }
-
-    const fn ones(self) -> u32 {
-        match self {
-            Self::Byte => 0xff,
-            Self::Word => 0xffff,
-            Self::Dword => 0xffff_ffff,
-        }
-    }
-}
-
 /// Reads from a function's configuration space. All ones if there is nothing, or if
 /// the offset is not aligned to the width.
 #[must_use]
 pub fn read(function: PciAddress, offset: u16, width: Width) -> u32 {
-    if !offset.is_multiple_of(width.bytes()) {
-        return width.ones();
-    }
     if function.segment == 0 && offset < 256 {
-        let _guard = PORTS.lock();
-        select(function, offset);
-        let data = DATA + (offset & 3);
-        // SAFETY: a configuration read, of the register just selected.
-        return unsafe {
-            match width {
-                Width::Byte => u32::from(port::read8(data)),
-                Width::Word => u32::from(port::read16(data)),
-                Width::Dword => port::read32(data),
-            }
-        };
+        return config_access::read(&DataPort::new(function), offset, width);
     }
-    let Some(space) = window(function).filter(|_| offset < 4096) else {
-        return width.ones();
-    };
-    let dword = space.read32(usize::from(offset & !3));
-    dword >> (8 * u32::from(offset & 3)) & width.ones()
+    match window(function).filter(|_| offset < 4096) {
+        Some(space) => config_access::read(&space, offset, width),
+        None => width.ones(),
+    }
 }
 
 /// Writes to a function's configuration space. Dropped if there is nothing, or if the
 /// offset is not aligned to the width.
 pub fn write(function: PciAddress, offset: u16, width: Width, value: u32) {
-    if !offset.is_multiple_of(width.bytes()) {
-        return;
-    }
     if function.segment == 0 && offset < 256 {
-        let _guard = PORTS.lock();
-        select(function, offset);
-        let data = DATA + (offset & 3);
-        // SAFETY: a configuration write to the register just selected. What devices
-        // may be told is decided by the caller; dom0 is trusted with them.
-        unsafe {
-            match width {
-                Width::Byte => port::write8(data, value as u8),
-                Width::Word => port::write16(data, value as u16),
-                Width::Dword => port::write32(data, value),
-            }
-        }
-        return;
+        config_access::write(&DataPort::new(function), offset, width, value);
+    } else if let Some(space) = window(function).filter(|_| offset < 4096) {
+        config_access::write(&space, offset, width, value);
     }
-    let Some(space) = window(function).filter(|_| offset < 4096) else {
-        return;
-    };
-    match width {
-        Width::Byte => {
-            // The register block has no byte access: merge. Status bits that clear on
-            // writing ones are in words of their own.
-            let at = usize::from(offset & !1);
-            let shift = 8 * u32::from(offset & 1);
-            let old = u32::from(space.read16(at)) & !(0xff << shift);
-            space.write16(at, (old | (value & 0xff) << shift) as u16);
-        }
-        Width::Word => space.write16(usize::from(offset), value as u16),
-        Width::Dword => space.write32(usize::from(offset), value),
+}
+
+/// The ports, held for an access to one function.
+struct DataPort {
+    function: PciAddress,
+    _ports: Guard<'static, ()>,
+}
+
+impl DataPort {
+    fn new(function: PciAddress) -> Self {
+        let _ports = PORTS.lock();
+        Self { function, _ports }
+    }
+
+    /// Selects the register of `offset`, and answers the port where it is.
+    fn select(&self, offset: u16) -> u16 {
+        select(self.function, offset);
+        DATA + (offset & 3)
+    }
+}
+
+/// An access to a register just selected, with the ports held. What devices may be told is decided
+/// by the caller; dom0 is trusted with them.
+impl ConfigRegisters for DataPort {
+    fn read8(&self, offset: u16) -> u8 {
+        // SAFETY: a configuration read.
+        unsafe { port::read8(self.select(offset)) }
+    }
+    fn read16(&self, offset: u16) -> u16 {
+        // SAFETY: as above.
+        unsafe { port::read16(self.select(offset)) }
+    }
+    fn read32(&self, offset: u16) -> u32 {
+        // SAFETY: as above.
+        unsafe { port::read32(self.select(offset)) }
+    }
+    fn write8(&self, offset: u16, value: u8) {
+        // SAFETY: a configuration write.
+        unsafe { port::write8(self.select(offset), value) }
+    }
+    fn write16(&self, offset: u16, value: u16) {
+        // SAFETY: as above.
+        unsafe { port::write16(self.select(offset), value) }
+    }
+    fn write32(&self, offset: u16, value: u32) {
+        // SAFETY: as above.
+        unsafe { port::write32(self.select(offset), value) }
+    }
+}
+
+/// A function's 4 KiB in a window.
+impl ConfigRegisters for Registers {
+    fn read8(&self, offset: u16) -> u8 {
+        Self::read8(self, offset.into())
+    }
+    fn read16(&self, offset: u16) -> u16 {
+        Self::read16(self, offset.into())
+    }
+    fn read32(&self, offset: u16) -> u32 {
+        Self::read32(self, offset.into())
+    }
+    fn write8(&self, offset: u16, value: u8) {
+        Self::write8(self, offset.into(), value);
+    }
+    fn write16(&self, offset: u16, value: u16) {
+        Self::write16(self, offset.into(), value);
+    }
+    fn write32(&self, offset: u16, value: u32) {
+        Self::write32(self, offset.into(), value);
     }
 }
 
@@ -171,30 +171,22 @@ impl ConfigSpace for Function {
     }
 }
 
-/// Function and width of a domain's access to segment 0.
-fn domain_access(bdf: u16, bytes: u8) -> (PciAddress, Width) {
-    let function = PciAddress {
+/// The function of segment 0 that a domain names.
+const fn function(bdf: u16) -> PciAddress {
+    PciAddress {
         segment: 0,
         bus: (bdf >> 8) as u8,
         devfn: bdf as u8,
-    };
-    let width = match bytes {
-        1 => Width::Byte,
-        2 => Width::Word,
-        _ => Width::Dword,
-    };
-    (function, width)
+    }
 }
 
 /// Reads `bytes` (1, 2 or 4) of a function's configuration space.
 #[must_use]
 pub fn pci_read(bdf: u16, offset: u16, bytes: u8) -> u32 {
-    let (function, width) = domain_access(bdf, bytes);
-    read(function, offset, width)
+    read(function(bdf), offset, Width::of_bytes(bytes))
 }
 
 /// Writes `bytes` (1, 2 or 4) of a function's configuration space.
 pub fn pci_write(bdf: u16, offset: u16, bytes: u8, value: u32) {
-    let (function, width) = domain_access(bdf, bytes);
-    write(function, offset, width, value);
+    write(function(bdf), offset, Width::of_bytes(bytes), value);
 }

@@ -119,6 +119,13 @@ impl Registers {
         unsafe { VolatilePtr::new(self.base.add(offset).cast()) }
     }
 
+    /// Reads the 8-bit register at byte `offset`.
+    #[inline]
+    #[must_use]
+    pub fn read8(&self, offset: usize) -> u8 {
+        self.at(offset).read()
+    }
+
     /// Reads the 16-bit register at byte `offset`.
     #[inline]
     #[must_use]
