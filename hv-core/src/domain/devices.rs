@@ -189,7 +189,7 @@ impl Domain {
     pub(super) fn release_devices(&self) {
         for line in self.devices.take_all().iter().flatten() {
             let line = line as u32;
-            irq::unbind(line);
+            irq::cut_off(line);
             if let Err(error) = free_message(line) {
                 log::warn!("domain {}: interrupt {line}: {error:?}", self.id.0);
             }

@@ -5,6 +5,7 @@ use super::{Domain, Vcpu, registry};
 use crate::addr::VcpuId;
 use crate::arch::machine;
 use crate::event::{Delivery, HasPorts, PortTable, Receiver, Sent, Virq};
+use crate::irq;
 use crate::mm::shared_page::{InfoWindow, SharedPage};
 use crate::sched::{Credit, System};
 use core::sync::atomic::Ordering;
@@ -19,6 +20,10 @@ impl Receiver for Domain {
 
     fn vcpu_info(&self, vcpu: VcpuId) -> Option<InfoWindow> {
         self.vcpu(vcpu)?.info.get()
+    }
+
+    fn silence(&self, pirq: u32) {
+        irq::unbind(pirq, self.id);
     }
 }
 

@@ -2,17 +2,12 @@
 
 use super::{Domain, registry};
 use crate::event::Reset;
-use crate::{irq, mm};
+use crate::mm;
 
 impl Domain {
     /// Closes up to `budget` ports. Again while [`Reset::More`].
     pub fn close_ports(&self, budget: usize) -> Reset {
-        self.events
-            .close_some(budget, self, registry::get, |closed| {
-                if let Some(pirq) = closed.pirq {
-                    irq::unbind(pirq);
-                }
-            })
+        self.events.close_some(budget, self, registry::get)
     }
 
     /// Takes a domain without ports off the FIFO interface and gives back the frames

@@ -32,14 +32,6 @@ impl<T: HasPorts> HasPorts for &T {
     }
 }
 
-/// What a closed port leaves for the caller to undo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct Closed {
-    /// The physical interrupt it was bound to.
-    pub pirq: Option<u32>,
-}
-
 /// How far closing every port of a domain got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -94,20 +86,30 @@ impl PortTable {
     }
 
     /// Binds a physical interrupt to a new port (`EVTCHNOP_bind_pirq`). The caller has
-    /// checked that the domain may have it, and closes the port again if the host's
-    /// line cannot be set up.
+    /// checked that the domain may have it. `connect` binds the host's line; it runs with
+    /// the table's lock held (`Level::Event`), so nobody closes the port before it is done.
     ///
     /// # Errors
-    /// [`EventError::BadPirq`], [`EventError::Bound`], or as
-    /// [`PortTable::alloc_unbound`].
-    pub fn bind_pirq(&self, pirq: u32) -> Result<Port, EventError> {
+    /// [`EventError::BadPirq`], [`EventError::Bound`], as [`PortTable::alloc_unbound`], or
+    /// what `connect` answers; then no port is open.
+    pub fn bind_pirq<E: From<EventError>>(
+        &self,
+        pirq: u32,
+        me: &impl Receiver,
+        connect: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Port, E> {
         let bound = self.pirqs.get(pirq as usize).ok_or(EventError::BadPirq)?;
         let mut admin = self.admin.lock();
         if bound.load(Ordering::Relaxed) != 0 {
-            return Err(EventError::Bound);
+            return Err(EventError::Bound.into());
         }
         let port = self.open(&mut admin, Binding::Pirq(pirq), VcpuId(0))?;
+        // The line may fire as soon as it is connected.
         bound.store(port.0, Ordering::Release);
+        if let Err(why) = connect() {
+            self.free(&mut admin, port.0, self.slot(port.0)?, me);
+            return Err(why);
+        }
         Ok(port)
     }
 
@@ -148,7 +150,7 @@ impl PortTable {
     }
 
     /// Makes `port` notify `vcpu` (`EVTCHNOP_bind_vcpu`). Answers with the physical
-    /// interrupt whose affinity should follow.
+    /// interrupt whose affinity should follow, if it is still the domain's.
     ///
     /// # Errors
     /// [`EventError::BadVcpu`], [`EventError::BadPort`], or [`EventError::FixedVcpu`]
@@ -184,7 +186,7 @@ impl PortTable {
         port: u32,
         me: &impl Receiver,
         find: impl Fn(DomId) -> Option<H>,
-    ) -> Result<Closed, EventError> {
+    ) -> Result<(), EventError> {
         let slot = self.slot(port)?;
         // The peer's domain must be found before the locks are taken, and by then the
         // port may be something else: then start again. Each new start means that
@@ -218,18 +220,17 @@ impl PortTable {
                     peer.orphan(there, self.owner, Port(port));
                 }
             }
-            return Ok(self.free(&mut admin, port, slot, me));
+            self.free(&mut admin, port, slot, me);
+            return Ok(());
         }
     }
 
-    /// Closes up to `budget` ports (`EVTCHNOP_reset`, and a domain's death). `gone` is
-    /// told what each leaves to undo.
+    /// Closes up to `budget` ports (`EVTCHNOP_reset`, and a domain's death).
     pub fn close_some<H: HasPorts>(
         &self,
         budget: usize,
         me: &impl Receiver,
         find: impl Fn(DomId) -> Option<H>,
-        mut gone: impl FnMut(Closed),
     ) -> Reset {
         let mut closed = 0;
         for port in 1.. {
@@ -242,9 +243,8 @@ impl PortTable {
             if closed == budget {
                 return Reset::More;
             }
-            if let Ok(what) = self.close(port, me, &find) {
-                gone(what);
-            }
+            // If another CPU has just closed it, so much the better.
+            let _ = self.close(port, me, &find);
             closed += 1;
         }
         Reset::Done
@@ -301,9 +301,8 @@ impl PortTable {
     }
 
     /// Frees an open port.
-    fn free(&self, admin: &mut Admin, port: u32, slot: &Slot, me: &impl Receiver) -> Closed {
+    fn free(&self, admin: &mut Admin, port: u32, slot: &Slot, me: &impl Receiver) {
         let channel = slot.channel();
-        let mut pirq = None;
         match channel.binding {
             Binding::Virq(n) => {
                 for row in &self.virqs {
@@ -318,7 +317,7 @@ impl PortTable {
                 if let Some(bound) = self.pirqs.get(n as usize) {
                     bound.store(0, Ordering::Release);
                 }
-                pirq = Some(n);
+                me.silence(n);
             }
             Binding::Closed
             | Binding::Unbound { .. }
@@ -330,7 +329,6 @@ impl PortTable {
         self.clear_pending(port, slot, me);
         admin.open -= 1;
         admin.first_free = admin.first_free.min(port);
-        Closed { pirq }
     }
 
     /// The peer of `port` closes: it waits for the same domain again.

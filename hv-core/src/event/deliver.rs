@@ -6,12 +6,16 @@ use crate::addr::{DomId, VcpuId};
 use crate::mm::shared_page::{InfoWindow, SharedPage};
 use core::sync::atomic::Ordering;
 
-/// The words in which a domain sees its events.
+/// The words in which a domain sees its events, and the host's lines behind its ports.
 pub trait Receiver {
     /// The `shared_info` page.
     fn shared_info(&self) -> SharedPage;
     /// The `vcpu_info` of a vCPU, if it has one.
     fn vcpu_info(&self, vcpu: VcpuId) -> Option<InfoWindow>;
+    /// The port of physical interrupt `pirq` closes: silences the line, if it is this
+    /// domain's. Called with the table's lock held (`Level::Event`), so that port and line
+    /// are bound and freed together.
+    fn silence(&self, pirq: u32);
 }
 
 /// What the caller of a delivery has to do, after it has released its locks.

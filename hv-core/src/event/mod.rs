@@ -29,7 +29,7 @@ mod two_level;
 pub mod vcpu_info;
 mod virq;
 
-pub use bind::{Closed, HasPorts, Reset};
+pub use bind::{HasPorts, Reset};
 pub use deliver::{Delivery, Receiver, Sent};
 pub use fifo::{Control, Fifo, FifoFrame, LINK_BITS};
 pub use port::{Binding, Channel, Port};

@@ -10,7 +10,7 @@
 mod message_tables;
 pub mod table;
 
-use crate::addr::{CpuId, Mfn, PAGE_SIZE};
+use crate::addr::{CpuId, DomId, Mfn, PAGE_SIZE};
 pub use crate::arch::interrupt::Source;
 use crate::arch::machine;
 use crate::arch::msi::PciAddress;
@@ -136,9 +136,7 @@ pub fn alloc_msix(device: PciAddress, entry: u16, cpu: CpuId) -> Result<u32, Err
 /// # Errors
 /// As there.
 pub fn free(irq: u32) -> Result<(), Error> {
-    let source = info(irq).map(|line| line.source);
-    table().free(irq)?;
-    if let Some(Source::Msix { device, .. }) = source {
+    if let Source::Msix { device, .. } = table().free(irq)? {
         MESSAGE_TABLES.entry_given(device);
     }
     Ok(())
@@ -158,8 +156,13 @@ pub fn bind(irq: u32, to: Binding, cpu: CpuId) -> Result<(), Error> {
 }
 
 /// See [`Table::unbind`].
-pub fn unbind(irq: u32) {
-    table().unbind(irq);
+pub fn unbind(irq: u32, domain: DomId) {
+    table().unbind(irq, domain);
+}
+
+/// See [`Table::cut_off`].
+pub fn cut_off(irq: u32) {
+    table().cut_off(irq);
 }
 
 /// See [`Table::on_vector`]. The interrupt path calls it.
@@ -168,13 +171,16 @@ pub fn on_vector(vector: DeviceVector) -> Option<Fired> {
 }
 
 /// See [`Table::guest_eoi`].
-pub fn guest_eoi(irq: u32) {
-    table().guest_eoi(irq);
+///
+/// # Errors
+/// As there.
+pub fn guest_eoi(irq: u32, domain: DomId) -> Result<(), Error> {
+    table().guest_eoi(irq, domain)
 }
 
 /// See [`Table::set_affinity`].
-pub fn set_affinity(irq: u32, cpu: CpuId) {
-    table().set_affinity(irq, cpu);
+pub fn set_affinity(irq: u32, domain: DomId, cpu: CpuId) {
+    table().set_affinity(irq, domain, cpu);
 }
 
 /// See [`Table::info`].

@@ -25,7 +25,7 @@ use crate::arch::interrupt::Source;
 use crate::arch::msi::PciAddress;
 use crate::arch::platform::Signal;
 use crate::arch::vectors::DeviceVector;
-use crate::sync::{Level, Lock};
+use crate::sync::{Guard, Level, Lock};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU16, Ordering};
 
@@ -309,36 +309,38 @@ impl<C: Chip> Table<C> {
     /// Makes message irqs unused again.
     fn forget(&self, first: u32, count: u32) {
         for n in 0..count {
-            let mut line = self.lines[(first + n) as usize].lock();
-            if let Some(vector) = line.vector.take() {
-                self.give_vector(vector);
-            }
-            line.source = None;
-            line.bound = None;
-            line.in_flight = false;
+            self.clear(&mut self.lines[(first + n) as usize].lock());
         }
     }
 
-    /// Gives an allocated message back and turns it off. For a block of MSI messages
-    /// the others stay numbered, silent, until they are freed too.
+    /// Makes a message's line unused.
+    fn clear(&self, line: &mut Line) {
+        if let Some(vector) = line.vector.take() {
+            self.give_vector(vector);
+        }
+        line.source = None;
+        line.bound = None;
+        line.in_flight = false;
+    }
+
+    /// Gives an allocated message back and turns it off; answers where it came from. For a
+    /// block of MSI messages the others stay numbered, silent, until they are freed too.
     ///
     /// # Errors
     /// [`Error::NoSuchIrq`] if it is not a message, [`Error::Busy`] while it is bound.
-    pub fn free(&self, irq: u32) -> Result<(), Error> {
+    pub fn free(&self, irq: u32) -> Result<Source, Error> {
         if irq < self.gsis {
             return Err(Error::NoSuchIrq);
         }
-        {
-            let line = self.line(irq)?.lock();
-            let source = line.source.ok_or(Error::NoSuchIrq)?;
-            if line.bound.is_some() {
-                return Err(Error::Busy);
-            }
-            self.chip.set_masked(&source, true);
-            self.chip.release(&source);
+        let mut line = self.line(irq)?.lock();
+        let source = line.source.ok_or(Error::NoSuchIrq)?;
+        if line.bound.is_some() {
+            return Err(Error::Busy);
         }
-        self.forget(irq, 1);
-        Ok(())
+        self.chip.set_masked(&source, true);
+        self.chip.release(&source);
+        self.clear(&mut line);
+        Ok(source)
     }
 
     /// Programs a function's messages again, after it was reset
@@ -369,6 +371,10 @@ impl<C: Chip> Table<C> {
             return Err(Error::Busy);
         }
         if line.vector.is_none() {
+            // A message has one as soon as it is allocated.
+            if irq >= self.gsis {
+                return Err(Error::NoSuchIrq);
+            }
             let vector = self.take_vectors(irq, 0)?;
             if let Err(e) = self.chip.route(&source, vector, cpu) {
                 self.give_vector(vector);
@@ -385,15 +391,38 @@ impl<C: Chip> Table<C> {
         Ok(())
     }
 
-    /// Silences a line and forgets whom it is for. It keeps its vector.
-    pub fn unbind(&self, irq: u32) {
-        let Ok(lock) = self.line(irq) else { return };
-        let mut line = lock.lock();
+    /// Silences a line that is bound to `domain`, and forgets that. It keeps its vector. A
+    /// domain's number of a line may be stale: what is another's by now is left alone.
+    pub fn unbind(&self, irq: u32, domain: DomId) {
+        if let Ok(mut line) = self.line_of(irq, domain) {
+            self.silence(&mut line);
+        }
+    }
+
+    /// Silences a line whoever it is bound to: it is about to be freed.
+    pub fn cut_off(&self, irq: u32) {
+        if let Ok(lock) = self.line(irq) {
+            self.silence(&mut lock.lock());
+        }
+    }
+
+    fn silence(&self, line: &mut Line) {
         if let Some(source) = line.source
             && line.bound.take().is_some()
         {
             self.chip.set_masked(&source, true);
             line.in_flight = false;
+        }
+    }
+
+    /// A line that is bound to `domain`.
+    #[inline]
+    fn line_of(&self, irq: u32, domain: DomId) -> Result<Guard<'_, Line>, Error> {
+        let line = self.line(irq)?.lock();
+        if line.bound.is_some_and(|to| to.domain == domain) {
+            Ok(line)
+        } else {
+            Err(Error::Busy)
         }
     }
 
@@ -431,32 +460,34 @@ impl<C: Chip> Table<C> {
         })
     }
 
-    /// The guest served the device: a level line becomes live again. Does nothing to
-    /// lines that are not in flight.
+    /// `domain` served the device: its level line becomes live again. Does nothing to
+    /// lines that are not in flight, or not its own.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchIrq`] for an unused irq.
     #[inline]
-    pub fn guest_eoi(&self, irq: u32) {
-        let Ok(lock) = self.line(irq) else { return };
-        let mut line = lock.lock();
-        if line.in_flight {
+    pub fn guest_eoi(&self, irq: u32, domain: DomId) -> Result<(), Error> {
+        let mut line = self.line(irq)?.lock();
+        let source = line.source.ok_or(Error::NoSuchIrq)?;
+        if line.in_flight && line.bound.is_some_and(|to| to.domain == domain) {
             line.in_flight = false;
-            if let Some(source) = line.source {
-                self.chip.set_masked(&source, false);
-            }
+            self.chip.set_masked(&source, false);
         }
+        Ok(())
     }
 
-    /// Sends a line's interrupts to `cpu` from now on.
-    pub fn set_affinity(&self, irq: u32, cpu: CpuId) {
-        let Ok(lock) = self.line(irq) else { return };
-        let mut line = lock.lock();
+    /// Sends the interrupts of a line of `domain`'s to `cpu` from now on.
+    pub fn set_affinity(&self, irq: u32, domain: DomId, cpu: CpuId) {
+        let Ok(mut line) = self.line_of(irq, domain) else {
+            return;
+        };
         if line.vector.is_none() || line.cpu == cpu {
             return;
         }
         if self.move_line(&mut line, cpu).is_ok()
             && let Some(source) = line.source
         {
-            let masked = line.bound.is_none() || line.in_flight;
-            self.chip.set_masked(&source, masked);
+            self.chip.set_masked(&source, line.in_flight);
         }
     }
 

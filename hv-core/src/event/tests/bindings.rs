@@ -10,8 +10,7 @@ fn ports_start_at_one_and_the_lowest_free_is_next() {
     assert_eq!(g.table.bind_ipi(0), Ok(Port(1)));
     assert_eq!(g.table.bind_ipi(1), Ok(Port(2)));
     assert_eq!(g.table.bind_virq(0, 1), Ok(Port(3)));
-    let closed = g.table.close(2, &g, alone).unwrap();
-    assert_eq!(closed, Closed { pirq: None });
+    g.table.close(2, &g, alone).unwrap();
     assert_eq!(g.table.alloc_unbound(DomId(0)), Ok(Port(2)));
     assert_eq!(g.table.open_ports(), 3);
 }
@@ -28,9 +27,9 @@ fn errors_of_binding() {
         t.bind_virq(n, 0).unwrap();
         assert_eq!(t.bind_virq(n, 0), Err(EventError::Bound));
     }
-    assert_eq!(t.bind_pirq(16), Err(EventError::BadPirq));
-    let pirq = t.bind_pirq(15).unwrap();
-    assert_eq!(t.bind_pirq(15), Err(EventError::Bound));
+    assert_eq!(g.bind_pirq(16), Err(EventError::BadPirq));
+    let pirq = g.bind_pirq(15).unwrap();
+    assert_eq!(g.bind_pirq(15), Err(EventError::Bound));
     assert_eq!(t.send(pirq.0, &g), Err(EventError::BadPort));
     assert_eq!(t.send(0, &g), Err(EventError::BadPort));
     assert_eq!(t.send(1, &g), Err(EventError::BadPort));
@@ -45,8 +44,13 @@ fn errors_of_binding() {
     assert_eq!(t.close(63, &g, alone), Err(EventError::BadPort));
     assert_eq!(t.status(63).unwrap().binding, Binding::Closed);
     assert_eq!(t.status(64), Err(EventError::BadPort));
-    assert_eq!(t.close(pirq.0, &g, alone), Ok(Closed { pirq: Some(15) }));
-    assert!(t.bind_pirq(15).is_ok());
+    assert_eq!(t.close(pirq.0, &g, alone), Ok(()));
+    // The line cannot be had: no port is left open.
+    let open = t.open_ports();
+    let refused = t.bind_pirq(15, &g, || Err(EventError::NoMemory));
+    assert_eq!(refused, Err(EventError::NoMemory));
+    assert_eq!((t.open_ports(), t.pirq_port(15)), (open, None));
+    assert!(g.bind_pirq(15).is_ok());
     t.set_dying();
     assert_eq!(t.bind_ipi(0), Err(EventError::Dying));
 }
@@ -61,7 +65,7 @@ fn the_port_limit_holds() {
         assert_eq!(g.table.bind_ipi(0), Ok(Port(n)));
     }
     assert_eq!(g.table.bind_ipi(0), Err(EventError::NoPort));
-    let _ = g.table.close(77, &g, alone).unwrap();
+    g.table.close(77, &g, alone).unwrap();
     assert_eq!(g.table.bind_ipi(0), Ok(Port(77)));
     assert_eq!(g.table.bind_ipi(0), Err(EventError::NoPort));
 }
@@ -163,7 +167,7 @@ fn loopback() {
         panic!();
     };
     assert_eq!((domain, port), (DomId(3), far));
-    let _ = g.table.close(far.0, &g, alone).unwrap();
+    g.table.close(far.0, &g, alone).unwrap();
     assert_eq!(
         g.table.status(near.0).unwrap().binding,
         Binding::Unbound { remote: DomId(3) }
@@ -191,12 +195,12 @@ fn interrupts_reach_their_port() {
         g.table.set_virq(VcpuId(0), Virq::CONSOLE, &g).kick,
         Some(VcpuId(1))
     );
-    let _ = g.table.close(console.0, &g, alone).unwrap();
+    g.table.close(console.0, &g, alone).unwrap();
     assert_eq!(
         g.table.set_virq(VcpuId(0), Virq::CONSOLE, &g),
         Delivery::NONE
     );
-    let line = g.table.bind_pirq(4).unwrap();
+    let line = g.bind_pirq(4).unwrap();
     assert_eq!(g.table.pirq_port(4), Some(line));
     assert_eq!(g.table.set_pirq(4, &g).raised, Some(line));
     assert_eq!(g.table.set_pirq(99, &g), Delivery::NONE);
@@ -236,17 +240,13 @@ fn a_reset_closes_in_steps() {
         let far = b.table.alloc_unbound(DomId(0)).unwrap();
         let _ = a.table.bind_interdomain(&b.table, far.0, &a).unwrap();
     }
-    let line = b.table.bind_pirq(3).unwrap();
-    let mut lines = Vec::new();
+    let line = b.bind_pirq(3).unwrap();
     let mut rounds = 1;
-    while b
-        .table
-        .close_some(4, &b, |_| Some(&a), |c| lines.extend(c.pirq))
-        == Reset::More
-    {
+    while b.table.close_some(4, &b, |_| Some(&a)) == Reset::More {
         rounds += 1;
     }
-    assert_eq!((rounds, lines), (3, vec![3]));
+    assert_eq!(rounds, 3);
+    assert!(!b.lines[3].load(Ordering::SeqCst));
     assert_eq!(b.table.open_ports(), 0);
     assert_eq!(b.table.status(line.0).unwrap().binding, Binding::Closed);
     for port in 1..=10 {
@@ -330,10 +330,10 @@ proptest! {
                     let _ = all[d].table.bind_interdomain(&all[r].table, p, &all[d]);
                 }
                 BindAct::Virq(d, n, v) => drop(all[d].table.bind_virq(n, v)),
-                BindAct::Pirq(d, n) => drop(all[d].table.bind_pirq(n)),
+                BindAct::Pirq(d, n) => drop(all[d].bind_pirq(n)),
                 BindAct::Ipi(d, v) => drop(all[d].table.bind_ipi(v)),
                 BindAct::Move(d, p, v) => drop(all[d].table.bind_vcpu(p, v)),
-                BindAct::Close(d, p) => drop(all[d].table.close(p, &all[d], find)),
+                BindAct::Close(d, p) => _ = all[d].table.close(p, &all[d], find),
             }
             for g in &all {
                 check_table(g, &all);
@@ -365,4 +365,27 @@ fn records_pack_and_unpack() {
         assert_eq!(Channel::unpack(channel.pack()), channel);
     }
     assert_eq!(Channel::CLOSED.pack(), 0);
+}
+
+/// Two vCPUs: one binds an interrupt, the other closes whatever port it may be. A line is
+/// connected exactly while it has a port, and what is bound can be bound again at once.
+#[test]
+fn a_line_and_its_port_are_bound_and_closed_together() {
+    let g = Guest::new(1, 2);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..steps(20_000) {
+                let _ = g.bind_pirq(3);
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                let _ = g.table.close(1, &g, alone);
+            }
+        });
+    });
+    let connected = g.lines[3].load(Ordering::SeqCst);
+    assert_eq!(connected, g.table.pirq_port(3).is_some());
 }

@@ -38,6 +38,8 @@ struct Guest {
     control: Page,
     array: Vec<Page>,
     slots: Vec<InfoSlot>,
+    /// The host's line of each physical interrupt: whether it is connected.
+    lines: [AtomicBool; 16],
     table: PortTable,
 }
 
@@ -58,6 +60,7 @@ impl Guest {
             control: new_page(),
             array: Vec::new(),
             slots,
+            lines: [const { AtomicBool::new(false) }; 16],
             table: PortTable::new(DomId(id), vcpus, 16, u32::MAX).unwrap(),
         }
     }
@@ -139,6 +142,15 @@ impl Guest {
         found
     }
 
+    /// Binds a physical interrupt, whose line is free.
+    fn bind_pirq(&self, pirq: u32) -> Result<Port, EventError> {
+        self.table.bind_pirq(pirq, self, || {
+            let was = self.lines[pirq as usize].swap(true, Ordering::SeqCst);
+            assert!(!was, "line {pirq} was connected, and its port free");
+            Ok(())
+        })
+    }
+
     fn send(&self, port: u32) -> Delivery {
         match self.table.send(port, self).expect(SEND_FAILED) {
             Sent::Local(d) => d,
@@ -169,6 +181,9 @@ impl Receiver for Guest {
     }
     fn vcpu_info(&self, vcpu: VcpuId) -> Option<InfoWindow> {
         self.slots.get(usize::from(vcpu.0))?.get()
+    }
+    fn silence(&self, pirq: u32) {
+        self.lines[pirq as usize].store(false, Ordering::SeqCst);
     }
 }
 

@@ -4,8 +4,8 @@ use super::{by_id, by_name};
 use crate::access;
 use crate::addr::{CpuId, DomId, GuestVa, VcpuId};
 use crate::arch::machine;
+use crate::domain::Domain;
 use crate::domain::notify::SCHEDULER;
-use crate::domain::{Domain, registry};
 use crate::event::{Binding, Channel, Reset};
 use crate::hypercall::{Call, Error, HypercallResult, Reply};
 use crate::irq;
@@ -80,15 +80,13 @@ pub(super) fn bind_pirq(call: &Call<'_>, arg: GuestVa) -> Result<(), Error> {
     if !access::may_use_line(domain, op.pirq) {
         return Err(Error::NotPermitted);
     }
-    let port = domain.events.bind_pirq(op.pirq)?;
     let to = irq::Binding {
         domain: domain.id,
         pirq: op.pirq,
     };
-    if let Err(e) = irq::bind(op.pirq, to, home_of(domain, VcpuId(0))) {
-        let _ = domain.events.close(port.0, domain, registry::get);
-        return Err(e.into());
-    }
+    let cpu = home_of(domain, VcpuId(0));
+    let connect = || irq::bind(op.pirq, to, cpu).map_err(Error::from);
+    let port = domain.events.bind_pirq(op.pirq, domain, connect)?;
     op.port = port.0;
     Ok(call.guest().write(arg, &op)?)
 }
@@ -99,7 +97,8 @@ pub(super) fn bind_pirq(call: &Call<'_>, arg: GuestVa) -> Result<(), Error> {
 pub(super) fn bind_vcpu(call: &Call<'_>, arg: GuestVa) -> Result<(), Error> {
     let op: abi::EvtchnBindVcpu = call.guest().read(arg)?;
     if let Some(pirq) = call.domain.events.bind_vcpu(op.port, op.vcpu)? {
-        irq::set_affinity(pirq, home_of(call.domain, VcpuId(op.vcpu as u16)));
+        let cpu = home_of(call.domain, VcpuId(op.vcpu as u16));
+        irq::set_affinity(pirq, call.domain.id, cpu);
     }
     Ok(())
 }
@@ -110,11 +109,7 @@ pub(super) fn bind_vcpu(call: &Call<'_>, arg: GuestVa) -> Result<(), Error> {
 pub(super) fn close(call: &Call<'_>, arg: GuestVa) -> Result<(), Error> {
     let op: abi::EvtchnClose = call.guest().read(arg)?;
     let domain: &Domain = call.domain;
-    let closed = domain.events.close(op.port, domain, |id| by_id(call, id))?;
-    if let Some(pirq) = closed.pirq {
-        irq::unbind(pirq);
-    }
-    Ok(())
+    Ok(domain.events.close(op.port, domain, |id| by_id(call, id))?)
 }
 
 /// `EVTCHNOP_unmask`.

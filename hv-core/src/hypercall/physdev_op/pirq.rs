@@ -85,7 +85,7 @@ pub(super) fn unmap(call: &Call<'_>, at: GuestVa) -> Result<(), Error> {
     let subject = other.as_ref().unwrap_or(call.domain);
     match info.bound {
         Some(to) if to.domain != subject.id => return Err(Error::NotPermitted),
-        Some(_) => irq::unbind(number),
+        Some(_) => irq::unbind(number, subject.id),
         None => {}
     }
     if number >= irq::gsi_count() {
@@ -121,11 +121,7 @@ pub(super) fn status_query(call: &Call<'_>, at: GuestVa) -> Result<(), Error> {
 #[inline]
 pub(super) fn end_of_interrupt(call: &Call<'_>, at: GuestVa) -> Result<(), Error> {
     let arg: abi::PhysdevEoi = call.guest().read(at)?;
-    let info = irq::info(arg.irq).ok_or(Error::Invalid)?;
-    if info.bound.is_some_and(|to| to.domain == call.domain.id) {
-        irq::guest_eoi(arg.irq);
-    }
-    Ok(())
+    Ok(irq::guest_eoi(arg.irq, call.domain.id)?)
 }
 
 /// `pirq_eoi_gmfn_v2`: a page of the guest's in which the bit of each PIRQ says

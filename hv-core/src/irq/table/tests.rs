@@ -80,9 +80,9 @@ fn a_level_line_stays_masked_until_the_guest_is_done() {
     assert!(t.register(18).unwrap().2);
     assert_eq!(t.chip.0.borrow().ends, 1);
     // Moving it meanwhile does not unmask it.
-    t.set_affinity(18, CpuId(3));
+    t.set_affinity(18, DOM0.domain, CpuId(3));
     assert_eq!(t.register(18), Some((vector, CpuId(3), true)));
-    t.guest_eoi(18);
+    t.guest_eoi(18, DOM0.domain).unwrap();
     assert_eq!(t.register(18), Some((vector, CpuId(3), false)));
 }
 
@@ -96,8 +96,8 @@ fn an_edge_line_fires_again_at_once() {
         assert!(!t.register(4).unwrap().2);
     }
     assert_eq!(t.chip.0.borrow().ends, 2);
-    t.guest_eoi(4);
-    t.unbind(4);
+    t.guest_eoi(4, DOM0.domain).unwrap();
+    t.unbind(4, DOM0.domain);
     assert!(t.register(4).unwrap().2);
     assert_eq!(t.on_vector(vector), None);
     assert_eq!(t.chip.0.borrow().ends, 3);
@@ -131,7 +131,7 @@ fn messages_have_a_vector_before_they_are_bound() {
     t.bind(irq, DOM0, CpuId(2)).unwrap();
     assert!(!t.register(irq).unwrap().2);
     assert_eq!(t.free(irq), Err(Error::Busy));
-    t.unbind(irq);
+    t.unbind(irq, DOM0.domain);
     t.free(irq).unwrap();
     assert_eq!(t.info(irq), None);
     assert_eq!(t.bind(irq, DOM0, CpuId(0)), Err(Error::NoSuchIrq));
@@ -151,6 +151,35 @@ fn blocks_of_messages_are_aligned_and_consecutive() {
     }
     assert_eq!(t.alloc_msi(DEV, 3, CpuId(0)), Err(Error::Invalid));
     assert_eq!(t.alloc_msi(DEV, 64, CpuId(0)), Err(Error::Invalid));
+}
+
+/// Domain 1 keeps a port whose message was unmapped; its number is another domain's by now.
+#[test]
+fn a_stale_number_does_nothing_to_the_next_owner() {
+    let (first, next) = (DomId(1), DomId(2));
+    let t = table();
+    let irq = t.alloc_msix(DEV, 0, CpuId(0)).unwrap();
+    let to = |domain| Binding { domain, pirq: irq };
+    t.bind(irq, to(first), CpuId(0)).unwrap();
+    t.cut_off(irq);
+    t.free(irq).unwrap();
+    assert_eq!(t.alloc_msix(DEV, 1, CpuId(0)), Ok(irq));
+    t.bind(irq, to(next), CpuId(0)).unwrap();
+    let live = t.register(irq);
+    t.unbind(irq, first);
+    t.set_affinity(irq, first, CpuId(3));
+    assert_eq!(t.guest_eoi(irq, first), Ok(()));
+    assert_eq!(t.register(irq), live);
+    assert_eq!(t.info(irq).unwrap().bound, Some(to(next)));
+    // The same for a pin that waits for its owner.
+    t.bind(18, to(next), CpuId(0)).unwrap();
+    let (vector, ..) = t.register(18).unwrap();
+    t.on_vector(vector).unwrap();
+    t.guest_eoi(18, first).unwrap();
+    assert!(t.info(18).unwrap().in_flight, "ended by another domain");
+    t.guest_eoi(18, next).unwrap();
+    assert!(!t.info(18).unwrap().in_flight);
+    assert_eq!(t.guest_eoi(GSIS + 9, next), Err(Error::NoSuchIrq));
 }
 
 #[test]
@@ -256,7 +285,7 @@ proptest! {
                 Action::Msi(n) => { let _ = t.alloc_msi(DEV, n, CpuId(0)); }
                 Action::Msix(e) => { let _ = t.alloc_msix(DEV, e, CpuId(0)); }
                 Action::Bind(irq, c) => { let _ = t.bind(irq, DOM0, CpuId(c)); }
-                Action::Unbind(irq) => t.unbind(irq),
+                Action::Unbind(irq) => t.unbind(irq, DOM0.domain),
                 Action::Free(irq) => { let _ = t.free(irq); }
                 Action::Fire(irq) => {
                     if let Some(v) = t.info(irq).and_then(|i| i.vector) {
@@ -266,8 +295,8 @@ proptest! {
                         ends += 1;
                     }
                 }
-                Action::Eoi(irq) => t.guest_eoi(irq),
-                Action::Move(irq, c) => t.set_affinity(irq, CpuId(c)),
+                Action::Eoi(irq) => { let _ = t.guest_eoi(irq, DOM0.domain); }
+                Action::Move(irq, c) => t.set_affinity(irq, DOM0.domain, CpuId(c)),
             }
             prop_assert_eq!(t.chip.0.borrow().ends, ends);
             let mut vectors = std::collections::HashSet::new();
