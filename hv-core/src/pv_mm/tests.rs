@@ -160,6 +160,7 @@ fn cache_types_of_every_kind_of_frame() {
     g.mm.accounts.open(other).set_max(8);
     let theirs = g.mm.alloc_for(other, Request::anywhere(0)).unwrap();
     let shared = g.mm.alloc_shared(g.id).unwrap();
+    let made = [Held::Ref, Held::Type(FrameType::Writable)].map(|held| (shared, held));
     let with_devices = g.rights_with_devices();
     let theirs_too = Rights {
         frames: other,
@@ -213,7 +214,7 @@ fn cache_types_of_every_kind_of_frame() {
             }
         );
         store(&g, l1, 7, 0).unwrap();
-        verify(&g, &[(shared, Held::Type(FrameType::Writable))]);
+        verify(&g, &made);
     }
 }
 

@@ -247,6 +247,23 @@ pub fn device_memory(t: &mut Test) {
     t.rc(page.unprotect(), 0);
 }
 
+/// All eight cache types: device memory is never cached, the domain's own memory is as it says.
+pub fn cache_types(t: &mut Test) {
+    const TYPES: u64 = WRITE_THROUGH | CACHE_DISABLE | LARGE;
+    let (slot, page) = spare();
+    let types = |n: u64| (n & 3) * WRITE_THROUGH | (n >> 2) * LARGE;
+    for (asked, stored) in [3, 3, 2, 3, 4, 3, 6, 7].into_iter().enumerate() {
+        let asked = types(asked as u64);
+        for mfn in [0xb8u64, 0xf0, 0xfe000] {
+            t.rc(mmu_update(slot, mfn << 12 | DATA | asked), 0);
+            t.eq(entry_of(page.va(), 1).1 & TYPES, types(stored));
+        }
+        t.rc(mmu_update(slot, page.machine() | DATA | asked), 0);
+        t.eq(entry_of(page.va(), 1).1 & TYPES, asked);
+    }
+    t.rc(page.unprotect(), 0);
+}
+
 pub fn foreign_domains(t: &mut Test) {
     let (slot, page) = spare();
     let entry = page.machine() | DATA;

@@ -54,6 +54,7 @@ pub const ALL: &[Case] = &[
     case("mmu-linear-table", mmu::linear_table),
     case("mmu-frames-of-others", mmu::frames_of_others),
     case("mmu-device-memory", mmu::device_memory),
+    case("mmu-cache-types", mmu::cache_types),
     case("mmu-foreign-domains", mmu::foreign_domains),
     case("mmu-bad-tables", mmu::bad_tables),
     case("mmu-done-count", mmu::done_count),
