@@ -266,9 +266,6 @@ constant! {
     cpuid(u32, u32) -> [u32; 4] = [0; 4];
 }
 
-/// Shows the state of the loaded vCPU: there is none.
-pub fn look_at_loaded(_: impl FnOnce(&VcpuState)) {}
-
 /// Loads a vCPU.
 pub fn load(_: Arc<Domain>, _: Arc<Vcpu>, _: crate::sync::Guard<'_, VcpuState>) -> bool {
     true

@@ -6,36 +6,19 @@ use crate::domain::{Domain, VcpuState, registry};
 use crate::mm::frame_table::FrameType;
 use crate::mm::host;
 use crate::pv_mm::audit::{self, Held};
-use alloc::vec::Vec;
-
-/// A reference to a frame that is in no page table.
-pub type Reference = (Mfn, Held);
 
 /// Findings shown; a mistake made once tends to be made often.
 const SHOWN: u64 = 20;
 
 const WRITABLE: Held = Held::Type(FrameType::Writable);
 
-/// Adds to a list, which stays short of what there is no memory for: the check will
-/// find that and say so.
-pub fn push(list: &mut Vec<Reference>, mfn: Mfn, held: Held) {
-    if list.try_reserve(1).is_ok() {
-        list.push((mfn, held));
-    } else {
-        log::warn!("no memory to list all references: the check will miss some");
-    }
-}
-
 /// Recounts every reference and says whether the frame table agrees.
 pub fn verify() {
-    stop::with_others_stopped(|loaded| {
+    stop::with_others_stopped(|| {
         let domains = registry::all();
         // Named anew each time: the tables are locked meanwhile, and the locks of some
         // come after the heap's.
         let name_others = |count: &mut dyn FnMut(Mfn, Held)| {
-            for &(mfn, kind) in loaded {
-                count(mfn, kind);
-            }
             for domain in &domains {
                 of_domain(domain, count);
             }
@@ -96,7 +79,7 @@ pub fn memory() {
     }
 }
 
-/// Names what a domain's tables hold, and its vCPUs that are not loaded anywhere.
+/// Names what a domain's tables and its vCPUs hold, none of which is loaded.
 fn of_domain(domain: &Domain, each: &mut dyn FnMut(Mfn, Held)) {
     let mut shared = |mfn| {
         each(mfn, Held::Ref);
@@ -119,15 +102,12 @@ fn of_domain(domain: &Domain, each: &mut dyn FnMut(Mfn, Held)) {
         if let Some(mfn) = vcpu.info_frame() {
             each(mfn, WRITABLE);
         }
-        // A state that is locked is loaded on a CPU, and listed by that.
-        if let Some(state) = vcpu.state.try_lock() {
-            of_state(&state, each);
-        }
+        of_state(&vcpu.state.lock(), each);
     }
 }
 
 /// Names what a vCPU's state holds.
-pub fn of_state(state: &VcpuState, each: &mut dyn FnMut(Mfn, Held)) {
+fn of_state(state: &VcpuState, each: &mut dyn FnMut(Mfn, Held)) {
     let roots = [state.kernel_root, state.user_root];
     for mfn in roots.into_iter().flatten() {
         each(mfn, Held::Type(FrameType::L4));

@@ -1,27 +1,23 @@
 //! All CPUs but one stand still between two returns to a guest, for a look at what must
 //! not change meanwhile.
 //!
-//! A CPU that stands still holds nothing but the state of its loaded vCPU. Nobody else
-//! can look at that, so the CPU lists the references in it before it stops. It goes on
-//! answering TLB requests.
+//! A CPU that stands still, and the one that looks, hold nothing and have no vCPU loaded: a
+//! hypercall on a CPU that does not stand still yet may wait for a vCPU to leave its CPU
+//! (a pause), and would wait for ever. A CPU that stands still goes on answering TLB
+//! requests.
 
-use super::frames::{self, Reference};
 use crate::addr::{CpuId, CpuMask};
 use crate::arch::machine;
-use crate::sync::{Level, Lock};
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// 1 + the CPU that wants the others to stand still; 0: none does.
 static STOPPER: AtomicU64 = AtomicU64::new(0);
 /// CPUs that stand still.
 static STOPPED: AtomicU64 = AtomicU64::new(0);
-/// References in the loaded vCPUs' states. Nothing else is held by who takes it.
-static LISTED: Lock<Vec<Reference>> = Lock::new(Level::DomainLife, Vec::new());
 
-/// Runs `f` while all other CPUs stand still, with the references that the states of
-/// all loaded vCPUs hold. Called with nothing held, where [`stand_still`] could be.
-pub fn with_others_stopped<R>(f: impl FnOnce(&[Reference]) -> R) -> R {
+/// Runs `f` while all other CPUs stand still, so that no vCPU is loaded anywhere. Called
+/// where [`stand_still`] could be.
+pub fn with_others_stopped<R>(f: impl FnOnce() -> R) -> R {
     let here = machine::cpu_id();
     let others = machine::online_cpus().without(here);
     loop {
@@ -34,20 +30,18 @@ pub fn with_others_stopped<R>(f: impl FnOnce(&[Reference]) -> R) -> R {
     }
     // Who stood still for somebody else may not have noticed the end of that yet.
     wait_for(|| STOPPED.load(Ordering::SeqCst) == 0);
-    LISTED.lock().clear();
-    list_own();
     for cpu in others.iter() {
         machine::raise(cpu, machine::WORK_STOP);
         machine::kick(cpu);
     }
     wait_for(|| CpuMask(STOPPED.load(Ordering::SeqCst)) == others);
-    let listed = core::mem::take(&mut *LISTED.lock());
-    let result = f(&listed);
+    let result = f();
     STOPPER.store(0, Ordering::SeqCst);
     result
 }
 
-/// Stands still for as long as another CPU wants that. Called with nothing held.
+/// Stands still for as long as another CPU wants that. Called with nothing held and no
+/// vCPU loaded.
 #[cold]
 pub fn stand_still() {
     let here = machine::cpu_id();
@@ -58,7 +52,7 @@ pub fn stand_still() {
     if !by_other() {
         return;
     }
-    list_own();
+    debug_assert!(machine::loaded_unit().is_none());
     STOPPED.fetch_or(bit(here), Ordering::SeqCst);
     wait_for(|| !by_other());
     STOPPED.fetch_and(!bit(here), Ordering::SeqCst);
@@ -66,14 +60,6 @@ pub fn stand_still() {
 
 fn bit(cpu: CpuId) -> u64 {
     1 << cpu.0
-}
-
-/// Lists what the vCPU loaded here holds.
-fn list_own() {
-    let mut listed = LISTED.lock();
-    machine::look_at_loaded(|state| {
-        frames::of_state(state, &mut |mfn, held| frames::push(&mut listed, mfn, held));
-    });
 }
 
 fn wait_for(condition: impl Fn() -> bool) {

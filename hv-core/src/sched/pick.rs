@@ -45,9 +45,7 @@ impl<P: Policy> Scheduler<P> {
         let next = self.choose(queue, cpu, running, now);
         if next != prev {
             if let Some(id) = prev {
-                let unit = self.units.at(id);
-                let state = resting_state(unit.word.load(SeqCst));
-                unit.account.enter(state, now);
+                self.rest(id, now);
             }
             if let Some(id) = next {
                 self.units.at(id).account.enter(RunState::Running, now);
@@ -71,6 +69,26 @@ impl<P: Policy> Scheduler<P> {
             slice,
             kick: kick.without(cpu),
         }
+    }
+
+    /// Takes the unit that runs on `cpu` away from it and gives it none. Called by that
+    /// CPU only, which then saves the unit's context and calls
+    /// [`Scheduler::switched_out`] for it, and [`Scheduler::pick`] when it wants one again.
+    pub fn vacate(&self, cpu: CpuId, now: Nanos) {
+        let mut queue = self.slot(cpu).queue.lock();
+        if let Some(id) = queue.current {
+            self.settle_running(&mut queue, id, cpu, now);
+            self.rest(id, now);
+            queue.current = None;
+            queue.charged = now;
+        }
+    }
+
+    /// Notes that a unit runs no longer.
+    fn rest(&self, id: UnitId, now: Nanos) {
+        let unit = self.units.at(id);
+        let state = resting_state(unit.word.load(SeqCst));
+        unit.account.enter(state, now);
     }
 
     /// Charges the unit on `cpu`; says whether it may go on.

@@ -20,15 +20,13 @@ pub fn work() {
     let here = machine::cpu_id();
     loop {
         let mut bits = machine::take_work();
-        let now = time::now();
+        let mut now = time::now();
         if bits & machine::WORK_TIMER != 0 && expire(now) {
             bits |= machine::WORK_RESCHEDULE;
         }
-        if bits & machine::WORK_STOP != 0 {
-            inspect::stop::stand_still();
-        }
-        if bits & machine::WORK_INSPECT != 0 {
-            inspect::serve();
+        if bits & (machine::WORK_STOP | machine::WORK_INSPECT) != 0 {
+            inspect(here, bits, now);
+            now = time::now();
         }
         let loaded = machine::loaded_unit();
         if bits & machine::WORK_RESCHEDULE != 0 || loaded.is_none() {
@@ -42,6 +40,21 @@ pub fn work() {
     }
 }
 
+/// Stands still for another CPU that looks at the machine, or looks itself. Meanwhile no
+/// vCPU is loaded: a hypercall on another CPU may wait for one to leave its CPU, and that
+/// CPU is waited for here.
+#[cold]
+fn inspect(here: CpuId, bits: u32, now: Nanos) {
+    SCHEDULER.vacate(here, now);
+    put_away(now);
+    if bits & machine::WORK_STOP != 0 {
+        inspect::stop::stand_still();
+    }
+    if bits & machine::WORK_INSPECT != 0 {
+        inspect::serve();
+    }
+}
+
 /// Asks the scheduler and does what it says.
 fn schedule(here: CpuId, loaded: Option<UnitId>, now: Nanos) {
     let decision = SCHEDULER.pick(here, now);
@@ -49,17 +62,24 @@ fn schedule(here: CpuId, loaded: Option<UnitId>, now: Nanos) {
         machine::kick(cpu);
     }
     if decision.next != loaded {
-        if let Some((domain, vcpu)) = machine::unload() {
-            tell_runstate(&domain, &vcpu, now);
-            if let Some(cpu) = SCHEDULER.switched_out(vcpu.unit, now) {
-                machine::kick(cpu);
-            }
-        }
+        put_away(now);
         if let Some(unit) = decision.next {
             load(unit, now);
         }
     }
     timers::set_slice_end(Nanos(now.0.saturating_add(decision.slice.0)));
+}
+
+/// Saves the vCPU that the scheduler took from this CPU, if one is loaded, so that others
+/// may have it.
+#[inline]
+fn put_away(now: Nanos) {
+    if let Some((domain, vcpu)) = machine::unload() {
+        tell_runstate(&domain, &vcpu, now);
+        if let Some(cpu) = SCHEDULER.switched_out(vcpu.unit, now) {
+            machine::kick(cpu);
+        }
+    }
 }
 
 /// Writes the run state of a vCPU that has left the CPU: the others look whether it was

@@ -203,15 +203,6 @@ pub fn loaded_unit() -> Option<UnitId> {
     unsafe { (*local().current.get()).as_ref().map(|c| c.vcpu.unit) }
 }
 
-/// Shows the state of the vCPU loaded on this CPU, if one is. Called where no loan of
-/// it is out, as `load` and `unload` are.
-pub fn look_at_loaded(look: impl FnOnce(&VcpuState)) {
-    // SAFETY: no loan is out (caller), and nothing changes `current` meanwhile.
-    if let Some(current) = unsafe { (*local().current.get()).as_ref() } {
-        look(&current.state);
-    }
-}
-
 /// Makes `cpu` ask the scheduler before it goes on with a guest.
 pub fn kick(cpu: CpuId) {
     raise(cpu, WORK_RESCHEDULE);

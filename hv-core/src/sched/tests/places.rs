@@ -55,6 +55,36 @@ fn a_wake_before_the_pick_keeps_it_running() {
     assert_eq!(sim.s.pick(CpuId(0), Nanos(2)).next, Some(id));
 }
 
+/// A CPU that stands still gives its unit up: a pause elsewhere need not wait for it, and
+/// another CPU, or the same one later, runs the unit.
+#[test]
+fn a_vacated_cpu_has_no_unit_and_loses_none() {
+    for cpus in [1, 2] {
+        let mut sim = Sim::new(cpus);
+        let g = sim.group(256, 0);
+        let a = sim.guest(g, Load::Busy);
+        let id = sim.guests[a].id;
+        let cpu = sim.s.home(id);
+        sim.run_until(MS);
+        assert!(sim.s.is_on_cpu(id));
+        let now = Nanos(2 * MS);
+        sim.s.vacate(cpu, now);
+        let kicked = sim.s.switched_out(id, now).unwrap();
+        assert!(!sim.s.is_on_cpu(id));
+        assert_eq!(sim.s.pick(kicked, now).next, Some(id));
+        // Again, and paused meanwhile: it stays away until the pause ends.
+        sim.s.vacate(kicked, now);
+        assert_eq!(sim.s.pause(id, now), Ok(Some(kicked)));
+        assert_eq!(sim.s.switched_out(id, now), None);
+        assert!(!sim.s.is_on_cpu(id));
+        assert_eq!(sim.s.pick(kicked, now).next, None);
+        // An empty CPU can be vacated too.
+        sim.s.vacate(kicked, now);
+        let wake = sim.s.unpause(id, now).unwrap().unwrap();
+        assert_eq!(sim.s.pick(wake, now).next, Some(id));
+    }
+}
+
 #[test]
 fn pauses_nest_and_outrank_wakes() {
     let mut sim = Sim::new(1);
