@@ -209,8 +209,6 @@ nothing! {
     pci_write(u16, u16, u8, u32);
     /// Ends the interrupt in service.
     service_flushes();
-    /// Reports an APIC error.
-    report_apic_error();
     /// Ends the interrupt.
     end_of_interrupt();
     /// Turns the machine off.
@@ -226,6 +224,8 @@ macro_rules! constant {
     };
 }
 constant! {
+    /// Takes the local APIC's errors.
+    take_apic_errors() -> super::interrupt::ApicErrors = super::interrupt::ApicErrors(0);
     /// Takes the work bits.
     take_work() -> u32 = 0;
     /// Whether there is work.

@@ -117,6 +117,15 @@ pub fn guest_log(dom: DomId, level: log::Level, line: fmt::Arguments<'_>) {
     );
 }
 
+/// Logs a warning of the hypervisor's that may come without end, within the rate limit.
+pub fn limited_log(line: fmt::Arguments<'_>) {
+    let rule = match OWN.rule(log::Level::Warn) {
+        Rule::Drop => Rule::Drop,
+        Rule::Print | Rule::Limit => Rule::Limit,
+    };
+    print(rule, &OWN_LIMITER, line);
+}
+
 fn print(rule: Rule, limiter: &Lock<Limiter>, line: fmt::Arguments<'_>) {
     let dropped = match rule {
         Rule::Drop => return,
@@ -142,6 +151,18 @@ fn print(rule: Rule, limiter: &Lock<Limiter>, line: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_storm_of_own_lines_is_limited() {
+        for n in 0..50 {
+            limited_log(format_args!("storm {n}"));
+        }
+        let mut text = std::vec![0; 4096];
+        let (n, _) = super::super::ring_read(0, &mut text);
+        let text = core::str::from_utf8(&text[..n]).unwrap();
+        assert!(text.contains("(OXEN) storm 0\n") && text.contains("storm 9\n"));
+        assert!(!text.contains("storm 10\n"));
+    }
 
     #[test]
     fn guest_lines_land_in_the_ring_and_stop_when_too_many() {

@@ -14,7 +14,7 @@ mod ring;
 mod switch;
 pub mod uart;
 
-pub use logger::{Threshold, guest_log, set_clock, set_thresholds};
+pub use logger::{Threshold, guest_log, limited_log, set_clock, set_thresholds};
 
 use crate::arch::machine::{self, UartPort};
 use crate::sync::{Level, Lock, Once};

@@ -72,9 +72,9 @@ fn device_command(call: &mut Call<'_>, command: u32, at: GuestVa) -> Result<(), 
         }
         abi::PHYSDEVOP_MANAGE_PCI_ADD_EXT => noted::<abi::PhysdevManagePciExt>(call, at),
         abi::PHYSDEVOP_PCI_MMCFG_RESERVED => noted::<abi::PhysdevPciMmcfgReserved>(call, at),
-        abi::PHYSDEVOP_PCI_DEVICE_REMOVE
-        | abi::PHYSDEVOP_PREPARE_MSIX
-        | abi::PHYSDEVOP_RELEASE_MSIX => noted::<abi::PhysdevPciDevice>(call, at),
+        abi::PHYSDEVOP_PCI_DEVICE_REMOVE => noted::<abi::PhysdevPciDevice>(call, at),
+        abi::PHYSDEVOP_PREPARE_MSIX => keep_msix(call, at, irq::prepare_msix),
+        abi::PHYSDEVOP_RELEASE_MSIX => keep_msix(call, at, irq::release_msix),
         _ => Err(Error::NotImplemented),
     }
 }
@@ -120,6 +120,23 @@ fn apic_read(call: &Call<'_>, at: GuestVa) -> Result<(), Error> {
     arg.value = machine::io_apic_read(arg.apic_physbase, arg.reg).ok_or(Error::Invalid)?;
     call.guest().write(at, &arg)?;
     Ok(())
+}
+
+/// `prepare_msix` and `release_msix`: a function is about to be another domain's, or was.
+fn keep_msix(
+    call: &Call<'_>,
+    at: GuestVa,
+    keep: fn(PciAddress) -> Result<(), irq::Error>,
+) -> Result<(), Error> {
+    let d: abi::PhysdevPciDevice = call.guest().read(at)?;
+    if !irq::messages_allowed() {
+        return Ok(());
+    }
+    Ok(keep(PciAddress {
+        segment: d.seg,
+        bus: d.bus,
+        devfn: d.devfn,
+    })?)
 }
 
 fn restore_messages(segment: u16, bus: u8, devfn: u8) {

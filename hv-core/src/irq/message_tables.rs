@@ -1,7 +1,10 @@
 //! Device frames that hold MSI-X tables in use. The hypervisor programs and masks their
 //! entries, so nobody else may write them. Pure but for its lock.
 //!
-//! As in Xen, what was mapped before stays mapped as it is.
+//! A table is in use from the moment the hardware domain prepares the function for another
+//! domain, or has an entry numbered. As in Xen, what was mapped before that stays mapped as it
+//! is: dom0 maps the tables of its own devices first, and is trusted with them. Whoever passes a
+//! device on (Linux' `xen-pciback` does) prepares it before the other domain has its memory.
 
 use crate::addr::Mfn;
 use crate::arch::msi::PciAddress;
@@ -15,9 +18,15 @@ const MOST: usize = 128;
 struct Table {
     device: PciAddress,
     frames: Range<u64>,
+    /// Whether it is kept for a function that is prepared.
+    prepared: bool,
     /// Entries in use.
     entries: u32,
 }
+
+/// Why a function was not prepared or released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InUse;
 
 /// The tables in use.
 #[derive(Debug)]
@@ -43,14 +52,32 @@ impl MessageTables {
             table.entries += 1;
             return;
         }
-        let table = Table {
-            device,
-            frames,
-            entries: 1,
-        };
-        if tables.push(table).is_err() {
-            log::warn!("{device}: more MSI-X tables than can be protected");
+        add(&mut tables, device, frames, false);
+    }
+
+    /// `device`, whose table is in `frames`, is prepared for another domain.
+    ///
+    /// # Errors
+    /// [`InUse`].
+    pub fn prepare(&self, device: PciAddress, frames: Range<u64>) -> Result<(), InUse> {
+        let mut tables = self.0.lock();
+        if tables.iter().any(|t| t.device == device) {
+            return Err(InUse);
         }
+        add(&mut tables, device, frames, true);
+        Ok(())
+    }
+
+    /// `device` is no longer prepared.
+    ///
+    /// # Errors
+    /// [`InUse`]: it was not, or has entries in use.
+    pub fn release(&self, device: PciAddress) -> Result<(), InUse> {
+        let mut tables = self.0.lock();
+        let found = |t: &Table| t.device == device && t.prepared && t.entries == 0;
+        let n = tables.iter().position(found).ok_or(InUse)?;
+        tables.swap_remove(n);
+        Ok(())
     }
 
     /// An entry of `device`'s table is no longer in use.
@@ -59,8 +86,9 @@ impl MessageTables {
         let Some(n) = tables.iter().position(|t| t.device == device) else {
             return;
         };
-        tables[n].entries -= 1;
-        if tables[n].entries == 0 {
+        let table = &mut tables[n];
+        table.entries = table.entries.saturating_sub(1);
+        if table.entries == 0 && !table.prepared {
             tables.swap_remove(n);
         }
     }
@@ -73,17 +101,59 @@ impl MessageTables {
     }
 }
 
+/// Adds a table, with one entry in use unless the function is only prepared.
+fn add(
+    tables: &mut heapless::Vec<Table, MOST>,
+    device: PciAddress,
+    frames: Range<u64>,
+    prepared: bool,
+) {
+    let table = Table {
+        device,
+        frames,
+        prepared,
+        entries: (!prepared).into(),
+    };
+    if tables.push(table).is_err() {
+        log::warn!("{device}: more MSI-X tables than can be protected");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_table_is_protected_while_entries_are_in_use() {
-        let device = |devfn| PciAddress {
+    const fn device(devfn: u8) -> PciAddress {
+        PciAddress {
             segment: 0,
             bus: 0,
             devfn,
-        };
+        }
+    }
+
+    #[test]
+    fn a_prepared_function_is_protected_before_it_has_entries() {
+        let tables = MessageTables::new();
+        let mfn = Mfn::new(0xfebc1);
+        tables.prepare(device(8), 0xfebc1..0xfebc2).unwrap();
+        assert!(tables.contains(mfn));
+        assert_eq!(tables.prepare(device(8), 0xfebc1..0xfebc2), Err(InUse));
+        tables.entry_taken(device(8), 0xfebc1..0xfebc2);
+        assert_eq!(tables.release(device(8)), Err(InUse));
+        tables.entry_given(device(8));
+        assert!(tables.contains(mfn), "still prepared");
+        tables.release(device(8)).unwrap();
+        assert!(!tables.contains(mfn));
+        assert_eq!(tables.release(device(8)), Err(InUse));
+        // What is in use by itself is not prepared, and stays.
+        tables.entry_taken(device(8), 0xfebc1..0xfebc2);
+        assert_eq!(tables.prepare(device(8), 0xfebc1..0xfebc2), Err(InUse));
+        assert_eq!(tables.release(device(8)), Err(InUse));
+        assert!(tables.contains(mfn));
+    }
+
+    #[test]
+    fn a_table_is_protected_while_entries_are_in_use() {
         let tables = MessageTables::new();
         let mfn = Mfn::new(0xfebc1);
         tables.entry_taken(device(8), 0xfebc1..0xfebc2);

@@ -17,8 +17,9 @@ use crate::arch::msi::PciAddress;
 use crate::arch::platform::{Platform, Signal};
 use crate::arch::vectors::DeviceVector;
 use crate::sync::Once;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
-use message_tables::MessageTables;
+use message_tables::{InUse, MessageTables};
 pub use table::{Binding, Error, Fired, LineInfo};
 use table::{Chip, Table};
 
@@ -123,12 +124,39 @@ pub fn alloc_msi(device: PciAddress, count: u32, cpu: CpuId) -> Result<u32, Erro
 /// As there.
 pub fn alloc_msix(device: PciAddress, entry: u16, cpu: CpuId) -> Result<u32, Error> {
     let irq = table().alloc_msix(device, entry, cpu)?;
-    if let Some((at, bytes)) = machine::irqchip::msix_table(device) {
-        let end = at.raw() + bytes;
-        let frames = at.frame().raw()..end.div_ceil(PAGE_SIZE);
+    if let Some(frames) = msix_frames(device) {
         MESSAGE_TABLES.entry_taken(device, frames);
     }
     Ok(irq)
+}
+
+/// The frames of a function's MSI-X table.
+fn msix_frames(device: PciAddress) -> Option<Range<u64>> {
+    let (at, bytes) = machine::irqchip::msix_table(device)?;
+    let end = at.raw() + bytes;
+    Some(at.frame().raw()..end.div_ceil(PAGE_SIZE))
+}
+
+/// Keeps a function's MSI-X table from everybody's writes, before another domain is given the
+/// function.
+///
+/// # Errors
+/// [`Error::NoDevice`]: no such function, or without MSI-X. [`Error::Busy`]: in use.
+pub fn prepare_msix(device: PciAddress) -> Result<(), Error> {
+    let frames = msix_frames(device).ok_or(Error::NoDevice)?;
+    let kept = MESSAGE_TABLES.prepare(device, frames);
+    kept.map_err(|InUse| Error::Busy)
+}
+
+/// Ends what [`prepare_msix`] began.
+///
+/// # Errors
+/// [`Error::NoDevice`]: no such function, or without MSI-X. [`Error::Busy`]: not prepared, or in
+/// use.
+pub fn release_msix(device: PciAddress) -> Result<(), Error> {
+    msix_frames(device).ok_or(Error::NoDevice)?;
+    let released = MESSAGE_TABLES.release(device);
+    released.map_err(|InUse| Error::Busy)
 }
 
 /// See [`Table::free`].

@@ -16,6 +16,15 @@ fn console_input() {
     }
 }
 
+/// Says what the local APIC complains of. A device that sends messages with an illegal vector
+/// causes one complaint for each, so not every one is told.
+#[cold]
+fn report_apic_error() {
+    let errors = machine::take_apic_errors();
+    let cpu = machine::cpu_id().0;
+    console::limited_log(format_args!("CPU {cpu}: local APIC error {errors}"));
+}
+
 /// Handles interrupt `vector`.
 pub fn handle(vector: u8) {
     match vector {
@@ -30,7 +39,7 @@ pub fn handle(vector: u8) {
             machine::end_of_interrupt();
         }
         vectors::APIC_ERROR => {
-            machine::report_apic_error();
+            report_apic_error();
             machine::end_of_interrupt();
         }
         vectors::SPURIOUS => {}

@@ -11,6 +11,7 @@ use super::physical::Registers;
 use super::port;
 use crate::addr::MachAddr;
 use crate::arch::apic_timer::TimerMode;
+use crate::arch::interrupt::ApicErrors;
 use crate::arch::platform::Platform;
 use crate::arch::vectors;
 use crate::sync::Once;
@@ -308,12 +309,13 @@ pub fn send_startup(to: u32, page: u8) {
     apic().send(to, ICR_ASSERT | DELIVERY_STARTUP | u32::from(page));
 }
 
-/// Reads and clears the error register, and logs what it holds.
-pub fn report_error() {
+/// Reads and clears the error register.
+#[must_use]
+pub fn take_errors() -> ApicErrors {
     let apic = apic();
+    // The write makes the register show what came since the last one.
     apic.write(ESR, 0);
-    let errors = apic.read(ESR);
-    log::warn!("local APIC {}: error {errors:#x}", id());
+    ApicErrors(apic.read(ESR))
 }
 
 /// Starts this CPU's timer: it fires after `ticks`.

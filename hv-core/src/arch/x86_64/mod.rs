@@ -17,7 +17,7 @@ pub mod smp;
 pub mod tlb;
 mod uart_port;
 
-pub use apic::{report_error as report_apic_error, start_timer, start_timer_at, stop_timer};
+pub use apic::{start_timer, start_timer_at, stop_timer, take_errors as take_apic_errors};
 pub use clock::{read_reference, tsc};
 pub use cpus::{count as cpu_count, ids as cpu_ids, online as online_cpus};
 pub use ioapic::read_for_guest as io_apic_read;
