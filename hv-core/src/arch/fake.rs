@@ -76,6 +76,9 @@ pub fn start_timer(_ticks: u32) {}
 /// Starts this CPU's timer, to fire when the TSC passes `_tsc`.
 pub fn start_timer_at(_tsc: u64) {}
 
+/// Drops the cached lines of a frame: there are none.
+pub fn flush_cache(_frame: &[core::sync::atomic::AtomicU64; 512]) {}
+
 /// Interrupt controllers: a test brings its own chip, so these do nothing.
 pub mod irqchip {
     use crate::addr::CpuId;

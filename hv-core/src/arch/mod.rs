@@ -59,6 +59,10 @@ pub trait FrameMem {
     /// First byte of the frame, for bulk copies. Valid for 4096 bytes.
     fn bytes(&self, mfn: Mfn) -> *mut u8;
 
+    /// Writes back and drops every cached line of the frame, on all CPUs: what is read
+    /// afterwards is what is in memory.
+    fn flush_cache(&self, _mfn: Mfn) {}
+
     /// Where the page of `va` under `root` is, if this CPU has kept that since its last
     /// TLB flush (see [`crate::mm::translations`]); writable, if `write`.
     #[inline]

@@ -287,7 +287,8 @@ impl Frame {
             if !has_ref {
                 return Acquired::NeedsRef;
             }
-            (TypeWord::new(ty, 1, 0), Acquired::Claimed(word.ty()))
+            let flags = word.0 & TypeWord::NON_COHERENT;
+            (TypeWord::new(ty, 1, flags), Acquired::Claimed(word.ty()))
         } else if word.ty() != ty {
             return Acquired::Conflict(word.ty());
         } else if word.count() >= TypeWord::MAX_COUNT {
@@ -337,7 +338,8 @@ impl Frame {
                         // Before the count is seen to be 0: who takes another type
                         // next reads the stamp.
                         self.set_stamp(now());
-                        (TypeWord::new(word.ty(), 0, 0), Released::Last)
+                        let flags = word.0 & TypeWord::NON_COHERENT;
+                        (TypeWord::new(word.ty(), 0, flags), Released::Last)
                     }
                 }
             };
@@ -352,6 +354,24 @@ impl Frame {
                 return outcome;
             }
         }
+    }
+
+    /// Notes that a guest is about to map the frame so that it writes past the cache. The
+    /// caller has a writable reference.
+    #[cold]
+    pub(crate) fn note_non_coherent(&self) {
+        self.kind.fetch_or(TypeWord::NON_COHERENT, Ordering::AcqRel);
+    }
+
+    /// Forgets that: the caller flushes the cache.
+    #[inline]
+    pub(super) fn take_non_coherent(&self) -> bool {
+        self.kind().is_non_coherent()
+            && self
+                .kind
+                .fetch_and(!TypeWord::NON_COHERENT, Ordering::AcqRel)
+                & TypeWord::NON_COHERENT
+                != 0
     }
 
     /// Ends a transition: the type is usable.

@@ -96,6 +96,7 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
     #[cold]
     fn free_last(&self, mfn: Mfn, frame: &Frame) {
         debug_assert!(frame.kind().count() == 0, "freeing a typed frame");
+        self.make_coherent(mfn, frame);
         frame.set_stamp(self.tlb.now());
         let count = frame.count();
         let owner = count.owner();
@@ -235,6 +236,15 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
     pub(crate) fn flush_before_reuse(&self, frame: &Frame, before: FrameType, ty: FrameType) {
         if before != ty && before != FrameType::None {
             self.tlb.flush_since(frame.stamp(), ALL);
+        }
+    }
+
+    /// Before the contents of a frame are checked, or others have it: what is read is what is
+    /// in memory, though a guest may have written it past the cache. No TLB lets it any more.
+    #[inline]
+    pub(crate) fn make_coherent(&self, mfn: Mfn, frame: &Frame) {
+        if frame.take_non_coherent() {
+            self.mem.flush_cache(mfn);
         }
     }
 

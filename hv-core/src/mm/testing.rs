@@ -13,7 +13,7 @@ struct Page([AtomicU64; 512]);
 /// Frames 0 to n-1, each on its own: Miri looks at every word of a slice of pages
 /// whenever one of them is reached.
 #[allow(clippy::vec_box, reason = "see above")]
-pub struct FakeMem(Vec<Box<Page>>);
+pub struct FakeMem(Vec<Box<Page>>, AtomicUsize);
 
 impl FakeMem {
     /// `frames` zeroed frames.
@@ -22,7 +22,13 @@ impl FakeMem {
             (0..frames)
                 .map(|_| Box::new(Page([const { AtomicU64::new(0) }; 512])))
                 .collect(),
+            AtomicUsize::new(0),
         )
+    }
+
+    /// Frames flushed from the cache so far.
+    pub fn cache_flushes(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
     }
 }
 
@@ -34,6 +40,9 @@ impl FrameMem for FakeMem {
         (&raw const *self.0[mfn.raw() as usize])
             .cast::<u8>()
             .cast_mut()
+    }
+    fn flush_cache(&self, _: Mfn) {
+        self.1.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -76,6 +76,7 @@ pub fn acquire<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, owner: DomId, mfn: Mfn) -> Re
             }
             Acquired::Claimed(before) => {
                 mm.flush_before_reuse(frame, before, FrameType::Descriptors);
+                mm.make_coherent(mfn, frame);
                 if check_page(mm, mfn) {
                     frame.publish_valid();
                     return Ok(());

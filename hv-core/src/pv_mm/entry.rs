@@ -41,6 +41,9 @@ pub(super) fn acquire_l1<M: FrameMem, T: Tlb>(
             } else {
                 frame.get_ref(rights.frames)
             };
+            if taken && entry & pte::CACHE != 0 && entry & pte::RW != 0 {
+                frame.note_non_coherent();
+            }
             return if taken {
                 Ok(entry)
             } else {
@@ -97,10 +100,10 @@ pub(super) fn release_l1<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, entry: u64) {
 }
 
 /// The RAM frame that two present entries both name, if they do and no more than the
-/// right to write differs (beside what concerns no reference).
+/// right to write differs (beside what concerns no reference), and both are cached.
 #[inline]
 pub(super) fn same_ram<M: FrameMem, T: Tlb>(mm: &Mm<M, T>, old: u64, new: u64) -> Option<&Frame> {
-    if (old ^ new) & !(pte::L1_HARMLESS | pte::RW) != 0 {
+    if ((old ^ new) & !(pte::L1_HARMLESS | pte::RW)) | (new & pte::CACHE) != 0 {
         return None;
     }
     mm.frames.ram(pte::frame(new))

@@ -65,6 +65,7 @@ pub fn acquire_table<M: FrameMem, T: Tlb>(
             }
             Acquired::Claimed(before) => {
                 mm.flush_before_reuse(frame, before, ty);
+                mm.make_coherent(mfn, frame);
                 let guard = frame.lock_table();
                 guard.set_progress(0, false);
                 guard.clear_occupied();

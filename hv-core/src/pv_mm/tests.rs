@@ -218,6 +218,55 @@ fn cache_types_of_every_kind_of_frame() {
     }
 }
 
+/// A guest that controls caching writes a page past the cache, and then has it taken for a table:
+/// what is checked must be what the CPU will read, not what the cache happens to hold. XSA-402.
+#[test]
+fn what_was_written_past_the_cache_is_flushed_before_it_is_checked() {
+    let g = Guest::new(64, 64);
+    let (l1, page) = (g.page(), g.page());
+    let rights = g.rights_with_devices();
+    pin(&g.mm, &rights, l1, 1, NEVER).unwrap();
+    let set = |new| update::write_l1(&g.mm, &rights, slot(l1, 0), new, Store::Set).unwrap();
+    let cached = pte::make(page, pte::P | pte::US);
+    let mut flushes = 0;
+    let mut check_table = |expected| {
+        set(0);
+        pin(&g.mm, &rights, page, 1, NEVER).unwrap();
+        unpin(&g.mm, g.id, page, NEVER).unwrap();
+        flushes += expected;
+        assert_eq!(g.mm.mem.cache_flushes(), flushes);
+    };
+    set(cached | pte::RW);
+    check_table(0);
+    // Read only, it is not written.
+    set(cached | pte::PCD);
+    check_table(0);
+    for cache in [pte::PWT, pte::PCD, pte::PAT, pte::PAT | pte::PWT] {
+        set(cached | pte::RW | cache);
+        check_table(1);
+        check_table(0);
+        // The right to write came later, or went before; a cached mapping in between.
+        set(cached | cache);
+        set(cached | cache | pte::RW);
+        set(cached | cache);
+        set(cached | pte::RW);
+        check_table(1);
+    }
+    // Descriptors are checked too.
+    set(cached | pte::RW | pte::PAT);
+    set(0);
+    descriptors::acquire(&g.mm, g.id, page).unwrap();
+    descriptors::release(&g.mm, page);
+    assert_eq!(g.mm.mem.cache_flushes(), flushes + 1);
+    // And so is what others will have.
+    set(cached | pte::RW | pte::PAT);
+    g.mm.release_frame(page, g.id).unwrap();
+    set(0);
+    assert!(g.mm.record(page).count().is_free());
+    assert_eq!(g.mm.mem.cache_flushes(), flushes + 2);
+    verify(&g, &[]);
+}
+
 #[test]
 fn whole_spaces_and_their_slots() {
     let g = Guest::new(64, 0);

@@ -20,7 +20,7 @@ use crate::mm::host_map;
 use crate::sync::Guard;
 use alloc::sync::Arc;
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use x86_64::registers::control::{Cr0, Cr0Flags};
 use x86_64::registers::model_specific::Msr;
 
@@ -342,6 +342,22 @@ pub fn set_debug_register(register: u8, value: u64) {
             7 => asm!("mov dr7, {}", in(reg) value, options(nomem, nostack)),
             _ => {}
         }
+    }
+}
+
+/// Writes back and drops the cached lines of a frame, on all CPUs.
+///
+/// A line is 64 bytes on every 64-bit CPU. The fences order it with stores before it and with
+/// loads after it; on some AMD CPUs only they do. Source: Intel SDM vol. 2, CLFLUSH; AMD APM
+/// vol. 3, CLFLUSH.
+pub fn flush_cache(frame: &[AtomicU64; 512]) {
+    // SAFETY: the lines are those of the frame; what they hold does not change.
+    unsafe {
+        asm!("mfence", options(nostack, preserves_flags));
+        for line in frame.chunks(64 / size_of::<u64>()) {
+            asm!("clflush [{}]", in(reg) line.as_ptr(), options(nostack, preserves_flags));
+        }
+        asm!("mfence", options(nostack, preserves_flags));
     }
 }
 

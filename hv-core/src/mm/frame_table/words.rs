@@ -217,9 +217,13 @@ impl TypeWord {
     /// together with [`Self::LINEAR_ENTRIES`].
     pub(super) const LINEAR_USES: u64 = 0x7fff << 46;
     pub(super) const LINEAR_USE: u64 = 1 << 46;
+    /// A guest may have written to it past the cache, so that what the cache holds is not
+    /// what is in memory. It stays until the cache is flushed.
+    pub(super) const NON_COHERENT: u64 = 1 << 35;
     /// Bits of the upper half that do not matter to who wants the type.
     pub(super) const ASIDE_HALF: u32 =
-        ((Self::PINNED | Self::LINEAR_ENTRIES | Self::LINEAR_USES) >> 32) as u32;
+        ((Self::PINNED | Self::LINEAR_ENTRIES | Self::LINEAR_USES | Self::NON_COHERENT) >> 32)
+            as u32;
 
     /// Upper half of the word of a frame usable as `ty`, pinned or not.
     #[inline]
@@ -264,6 +268,13 @@ impl TypeWord {
     #[inline]
     pub const fn is_partial(self) -> bool {
         self.0 & Self::PARTIAL != 0
+    }
+
+    /// Whether a guest may have written to it past the cache.
+    #[must_use]
+    #[inline]
+    pub const fn is_non_coherent(self) -> bool {
+        self.0 & Self::NON_COHERENT != 0
     }
 
     /// Whether somebody is validating, flushing or taking back the type right now.

@@ -77,6 +77,10 @@ impl FrameMem for DirectMap {
         (DIRECT_MAP_START + mfn.addr().raw()) as *mut u8
     }
 
+    fn flush_cache(&self, mfn: Mfn) {
+        machine::flush_cache(self.words(mfn));
+    }
+
     #[inline]
     fn kept(&self, root: Mfn, va: GuestVa, write: bool) -> Option<*mut u8> {
         machine::stack_cache().translations.find(root, va, write)
