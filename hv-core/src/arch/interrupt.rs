@@ -2,6 +2,7 @@
 
 use super::msi::PciAddress;
 use super::platform::Signal;
+use crate::addr::MachAddr;
 use core::fmt;
 
 /// Where a line comes from.
@@ -29,6 +30,9 @@ pub enum Source {
         device: PciAddress,
         /// Table entry.
         entry: u16,
+        /// Where that entry is. Found once, when the line gets its number: who has the
+        /// device might move its registers later, and the hypervisor writes there.
+        at: MachAddr,
     },
 }
 

@@ -10,10 +10,10 @@
 mod message_tables;
 pub mod table;
 
-use crate::addr::{CpuId, DomId, Mfn, PAGE_SIZE};
+use crate::addr::{CpuId, DomId, MachAddr, Mfn, PAGE_SIZE};
 pub use crate::arch::interrupt::Source;
 use crate::arch::machine;
-use crate::arch::msi::PciAddress;
+use crate::arch::msi::{MsixCapability, PciAddress};
 use crate::arch::platform::{Platform, Signal};
 use crate::arch::vectors::DeviceVector;
 use crate::sync::Once;
@@ -118,23 +118,22 @@ pub fn alloc_msi(device: PciAddress, count: u32, cpu: CpuId) -> Result<u32, Erro
     table().alloc_msi(device, count, cpu)
 }
 
-/// See [`Table::alloc_msix`].
+/// See [`Table::alloc_msix`]. The table is found here.
 ///
 /// # Errors
-/// As there.
+/// As there; [`Error::NoDevice`] too for an entry that is not in the table.
 pub fn alloc_msix(device: PciAddress, entry: u16, cpu: CpuId) -> Result<u32, Error> {
-    let irq = table().alloc_msix(device, entry, cpu)?;
-    if let Some(frames) = msix_frames(device) {
-        MESSAGE_TABLES.entry_taken(device, frames);
-    }
+    let (start, bytes) = machine::irqchip::msix_table(device).ok_or(Error::NoDevice)?;
+    let offset = u64::from(entry) * u64::from(MsixCapability::ENTRY_SIZE);
+    let at = MachAddr::from_guest(start.raw() + offset).filter(|_| offset < bytes);
+    let irq = table().alloc_msix(device, entry, at.ok_or(Error::NoDevice)?, cpu)?;
+    MESSAGE_TABLES.entry_taken(device, frames_of(start, bytes));
     Ok(irq)
 }
 
-/// The frames of a function's MSI-X table.
-fn msix_frames(device: PciAddress) -> Option<Range<u64>> {
-    let (at, bytes) = machine::irqchip::msix_table(device)?;
-    let end = at.raw() + bytes;
-    Some(at.frame().raw()..end.div_ceil(PAGE_SIZE))
+/// The frames of a table.
+fn frames_of(start: MachAddr, bytes: u64) -> Range<u64> {
+    start.frame().raw()..(start.raw() + bytes).div_ceil(PAGE_SIZE)
 }
 
 /// Keeps a function's MSI-X table from everybody's writes, before another domain is given the
@@ -143,8 +142,8 @@ fn msix_frames(device: PciAddress) -> Option<Range<u64>> {
 /// # Errors
 /// [`Error::NoDevice`]: no such function, or without MSI-X. [`Error::Busy`]: in use.
 pub fn prepare_msix(device: PciAddress) -> Result<(), Error> {
-    let frames = msix_frames(device).ok_or(Error::NoDevice)?;
-    let kept = MESSAGE_TABLES.prepare(device, frames);
+    let (start, bytes) = machine::irqchip::msix_table(device).ok_or(Error::NoDevice)?;
+    let kept = MESSAGE_TABLES.prepare(device, frames_of(start, bytes));
     kept.map_err(|InUse| Error::Busy)
 }
 
@@ -154,7 +153,7 @@ pub fn prepare_msix(device: PciAddress) -> Result<(), Error> {
 /// [`Error::NoDevice`]: no such function, or without MSI-X. [`Error::Busy`]: not prepared, or in
 /// use.
 pub fn release_msix(device: PciAddress) -> Result<(), Error> {
-    msix_frames(device).ok_or(Error::NoDevice)?;
+    machine::irqchip::msix_table(device).ok_or(Error::NoDevice)?;
     let released = MESSAGE_TABLES.release(device);
     released.map_err(|InUse| Error::Busy)
 }

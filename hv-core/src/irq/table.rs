@@ -20,7 +20,7 @@
 //!
 //! Locks: one of level `Irq` a line, never two at once. Vector slots are atomics.
 
-use crate::addr::{CpuId, DomId};
+use crate::addr::{CpuId, DomId, MachAddr};
 use crate::arch::interrupt::Source;
 use crate::arch::msi::PciAddress;
 use crate::arch::platform::Signal;
@@ -257,12 +257,19 @@ impl<C: Chip> Table<C> {
         })
     }
 
-    /// Numbers an entry of a function's MSI-X table and programs it, masked.
+    /// Numbers an entry of a function's MSI-X table, which is at `at`, and programs it,
+    /// masked.
     ///
     /// # Errors
     /// [`Error::NoSpace`], [`Error::NoDevice`].
-    pub fn alloc_msix(&self, device: PciAddress, entry: u16, cpu: CpuId) -> Result<u32, Error> {
-        self.alloc(0, cpu, |_| Source::Msix { device, entry })
+    pub fn alloc_msix(
+        &self,
+        device: PciAddress,
+        entry: u16,
+        at: MachAddr,
+        cpu: CpuId,
+    ) -> Result<u32, Error> {
+        self.alloc(0, cpu, |_| Source::Msix { device, entry, at })
     }
 
     fn alloc(&self, log2: u8, cpu: CpuId, source: impl Fn(u8) -> Source) -> Result<u32, Error> {

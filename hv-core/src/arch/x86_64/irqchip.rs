@@ -2,7 +2,7 @@
 
 use super::pci::Function;
 use super::physical::Registers;
-use super::{apic, cpus, ioapic};
+use super::{apic, cpus, ioapic, physical};
 use crate::addr::{CpuId, MachAddr};
 use crate::arch::interrupt::Source;
 use crate::arch::msi::{Message, MsiCapability, MsixCapability, PciAddress};
@@ -35,12 +35,12 @@ pub fn route(source: &Source, vector: DeviceVector, cpu: CpuId) -> bool {
             }
             true
         }
-        Source::Msix { device, entry } => {
-            let Some(table) = MsixEntry::find(device, entry) else {
+        Source::Msix { device, at, .. } => {
+            let Some(entry) = MsixEntry::map(device, at) else {
                 return false;
             };
-            table.set_masked(true);
-            table.program(Message::fixed(vector.number(), apic_id));
+            entry.set_masked(true);
+            entry.program(Message::fixed(vector.number(), apic_id));
             true
         }
     }
@@ -57,9 +57,9 @@ pub fn set_masked(source: &Source, masked: bool) {
                 cap.set_mask(&function, index, masked);
             }
         }
-        Source::Msix { device, entry } => {
-            if let Some(table) = MsixEntry::find(device, entry) {
-                table.set_masked(masked);
+        Source::Msix { device, at, .. } => {
+            if let Some(entry) = MsixEntry::map(device, at) {
+                entry.set_masked(masked);
             }
         }
     }
@@ -88,31 +88,29 @@ pub fn end_of_interrupt() {
     apic::eoi();
 }
 
-/// Physical address and length in bytes of a function's MSI-X table.
+/// Physical address and length in bytes of a function's MSI-X table. There is none where memory
+/// is: the hypervisor would write messages there.
 #[must_use]
 pub fn msix_table(device: PciAddress) -> Option<(MachAddr, u64)> {
     let function = Function(device);
     let cap = MsixCapability::find(&function)?;
     let at = MachAddr::from_guest(cap.table_address(&function)?)?;
-    Some((
-        at,
-        u64::from(cap.entries) * u64::from(MsixCapability::ENTRY_SIZE),
-    ))
+    let bytes = u64::from(cap.entries) * u64::from(MsixCapability::ENTRY_SIZE);
+    physical::memory(at, bytes).is_none().then_some((at, bytes))
 }
 
 /// An entry of an MSI-X table, mapped.
 struct MsixEntry(Registers);
 
 impl MsixEntry {
-    fn find(device: PciAddress, entry: u16) -> Option<Self> {
-        let function = Function(device);
-        let cap = MsixCapability::find(&function)?;
-        if entry >= cap.entries || !function.decodes_memory() {
-            return None;
-        }
-        let table = cap.table_address(&function)?;
-        let at = table.checked_add(u64::from(entry) * u64::from(MsixCapability::ENTRY_SIZE))?;
-        Registers::map(MachAddr::from_guest(at)?, 16).map(Self)
+    /// That of `device` at `at`, if the function answers to its memory at all.
+    fn map(device: PciAddress, at: MachAddr) -> Option<Self> {
+        let size = MsixCapability::ENTRY_SIZE as usize;
+        let answers = Function(device).decodes_memory();
+        answers
+            .then(|| Registers::map(at, size))
+            .flatten()
+            .map(Self)
     }
 
     fn program(&self, message: Message) {

@@ -35,8 +35,12 @@ pub unsafe fn install(maps: Maps) {
     MAPS.call_once(|| maps);
 }
 
+/// Mappings of device registers remembered: PCI buses and MSI-X tables, above all.
+const MAX_WINDOWS: usize = 512;
+
 /// Mappings of device registers made so far, so that asking again costs nothing.
-static WINDOWS: Lock<heapless::Vec<Window, 64>> = Lock::new(Level::Device, heapless::Vec::new());
+static WINDOWS: Lock<heapless::Vec<Window, MAX_WINDOWS>> =
+    Lock::new(Level::Device, heapless::Vec::new());
 
 #[derive(Clone, Copy, Debug)]
 struct Window {

@@ -19,7 +19,7 @@ fn key(source: &Source) -> String {
     match source {
         Source::Gsi { gsi, .. } => format!("gsi {gsi}"),
         Source::Msi { device, index, .. } => format!("msi {device} {index}"),
-        Source::Msix { device, entry } => format!("msix {device} {entry}"),
+        Source::Msix { device, entry, .. } => format!("msix {device} {entry}"),
     }
 }
 
@@ -60,6 +60,12 @@ fn table() -> Table<FakeChip> {
     Table::new(FakeChip::default(), GSIS, |gsi| {
         if gsi < 16 { Signal::ISA } else { Signal::PCI }
     })
+}
+
+/// Numbers an entry of the device's table.
+fn msix(t: &Table<FakeChip>, entry: u16, cpu: u16) -> Result<u32, Error> {
+    let at = MachAddr::new(0xfebc_1000 + 16 * u64::from(entry));
+    t.alloc_msix(DEV, entry, at, CpuId(cpu))
 }
 
 impl Table<FakeChip> {
@@ -123,7 +129,7 @@ fn setup_gsi_once_and_before_binding() {
 #[test]
 fn messages_have_a_vector_before_they_are_bound() {
     let t = table();
-    let irq = t.alloc_msix(DEV, 3, CpuId(2)).unwrap();
+    let irq = msix(&t, 3, 2).unwrap();
     assert_eq!(irq, GSIS);
     let (vector, cpu, masked) = t.register(irq).unwrap();
     assert_eq!((cpu, masked), (CpuId(2), true));
@@ -141,7 +147,7 @@ fn messages_have_a_vector_before_they_are_bound() {
 #[test]
 fn blocks_of_messages_are_aligned_and_consecutive() {
     let t = table();
-    t.alloc_msix(DEV, 0, CpuId(0)).unwrap();
+    msix(&t, 0, 0).unwrap();
     let first = t.alloc_msi(DEV, 8, CpuId(0)).unwrap();
     let base = t.info(first).unwrap().vector.unwrap();
     assert_eq!(base.number() % 8, 0);
@@ -158,12 +164,12 @@ fn blocks_of_messages_are_aligned_and_consecutive() {
 fn a_stale_number_does_nothing_to_the_next_owner() {
     let (first, next) = (DomId(1), DomId(2));
     let t = table();
-    let irq = t.alloc_msix(DEV, 0, CpuId(0)).unwrap();
+    let irq = msix(&t, 0, 0).unwrap();
     let to = |domain| Binding { domain, pirq: irq };
     t.bind(irq, to(first), CpuId(0)).unwrap();
     t.cut_off(irq);
     t.free(irq).unwrap();
-    assert_eq!(t.alloc_msix(DEV, 1, CpuId(0)), Ok(irq));
+    assert_eq!(msix(&t, 1, 0), Ok(irq));
     t.bind(irq, to(next), CpuId(0)).unwrap();
     let live = t.register(irq);
     t.unbind(irq, first);
@@ -200,12 +206,12 @@ fn blocks_leave_out_what_guests_may_raise() {
 #[test]
 fn an_interrupt_on_its_way_is_not_told_to_the_next_line_of_that_number() {
     let t = table();
-    let irq = t.alloc_msix(DEV, 0, CpuId(0)).unwrap();
+    let irq = msix(&t, 0, 0).unwrap();
     let (old, ..) = t.register(irq).unwrap();
     // Another line takes the old vector, so the number comes back with another one.
     t.free(irq).unwrap();
     t.bind(4, DOM0, CpuId(0)).unwrap();
-    assert_eq!(t.alloc_msix(DEV, 0, CpuId(0)), Ok(irq));
+    assert_eq!(msix(&t, 0, 0), Ok(irq));
     t.bind(irq, DOM0, CpuId(0)).unwrap();
     t.by_vector[usize::from(old.number())].store(irq as u16 + 1, Ordering::Relaxed);
     assert_eq!(t.on_vector(old), None);
@@ -217,7 +223,7 @@ fn an_interrupt_on_its_way_is_not_told_to_the_next_line_of_that_number() {
 fn running_out_of_vectors_is_an_error_and_leaves_nothing_behind() {
     let t = table();
     let mut taken = 0;
-    while t.alloc_msix(DEV, taken, CpuId(0)).is_ok() {
+    while msix(&t, taken, 0).is_ok() {
         taken += 1;
     }
     assert_eq!(u32::from(taken), MESSAGES);
@@ -283,7 +289,7 @@ proptest! {
                     let _ = t.setup_gsi(g, Signal { level, active_low: level });
                 }
                 Action::Msi(n) => { let _ = t.alloc_msi(DEV, n, CpuId(0)); }
-                Action::Msix(e) => { let _ = t.alloc_msix(DEV, e, CpuId(0)); }
+                Action::Msix(e) => { let _ = msix(&t, e, 0); }
                 Action::Bind(irq, c) => { let _ = t.bind(irq, DOM0, CpuId(c)); }
                 Action::Unbind(irq) => t.unbind(irq, DOM0.domain),
                 Action::Free(irq) => { let _ = t.free(irq); }
