@@ -142,9 +142,15 @@ impl Guest {
         found
     }
 
+    /// Whether somebody changes the bindings, so that nobody else can.
+    fn is_locked(&self) -> bool {
+        self.table.admin.try_lock().is_none()
+    }
+
     /// Binds a physical interrupt, whose line is free.
     fn bind_pirq(&self, pirq: u32) -> Result<Port, EventError> {
         self.table.bind_pirq(pirq, self, || {
+            assert!(self.is_locked(), "the port can be closed first");
             let was = self.lines[pirq as usize].swap(true, Ordering::SeqCst);
             assert!(!was, "line {pirq} was connected, and its port free");
             Ok(())
@@ -183,6 +189,7 @@ impl Receiver for Guest {
         self.slots.get(usize::from(vcpu.0))?.get()
     }
     fn silence(&self, pirq: u32) {
+        assert!(self.is_locked(), "the port can be bound anew first");
         self.lines[pirq as usize].store(false, Ordering::SeqCst);
     }
 }
