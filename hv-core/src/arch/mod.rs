@@ -6,8 +6,8 @@
 
 pub mod apic_timer;
 pub mod clock;
-pub mod descriptor;
 pub mod config_access;
+pub mod descriptor;
 pub mod efi;
 pub mod fpu;
 pub mod interrupt;
