@@ -1,9 +1,15 @@
-//! Frame numbers and addresses as distinct types; the only place that converts
-//! between them.
+//! Frame numbers, addresses and CPU numbers as distinct types; the only place that
+//! converts between frames and addresses.
 //!
 //! Words, as Xen's public headers use them for PV guests: a *machine frame* (MFN)
 //! is a 4 KiB frame of host memory; a *pseudo-physical frame* (PFN) is a guest's
 //! own contiguous numbering. For a PV guest the GFN is the MFN.
+
+mod cpu_mask;
+
+pub use cpu_mask::{
+    AtomicCpuMask, CPUS_PER_WORD, CpuId, CpuMask, MASK_WORDS, MAX_CPUS, cpus_of_word, nearest,
+};
 
 /// log2 of the frame size in bytes.
 pub const PAGE_SHIFT: u32 = 12;
@@ -193,66 +199,6 @@ impl DomId {
     pub const IDLE: Self = Self(0x7fff);
 }
 
-/// Index of a physical CPU, dense from 0 (the boot CPU).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(transparent)]
-pub struct CpuId(pub u16);
-
-/// Most physical CPUs this build manages.
-pub const MAX_CPUS: usize = 64;
-
-/// A set of physical CPUs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct CpuMask(pub u64);
-
-impl CpuMask {
-    /// The empty set.
-    pub const NONE: Self = Self(0);
-
-    /// The set of one CPU.
-    #[must_use]
-    pub const fn only(cpu: CpuId) -> Self {
-        Self(1 << cpu.0)
-    }
-
-    /// Whether `cpu` is in the set.
-    #[must_use]
-    pub const fn contains(self, cpu: CpuId) -> bool {
-        self.0 >> cpu.0 & 1 != 0
-    }
-
-    /// This set and `cpu`.
-    #[must_use]
-    pub const fn with(self, cpu: CpuId) -> Self {
-        Self(self.0 | 1 << cpu.0)
-    }
-
-    /// This set without `cpu`.
-    #[must_use]
-    pub const fn without(self, cpu: CpuId) -> Self {
-        Self(self.0 & !(1 << cpu.0))
-    }
-
-    /// Whether no CPU is in the set.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The CPUs in the set, lowest first.
-    #[inline]
-    pub fn iter(self) -> impl Iterator<Item = CpuId> {
-        let mut left = self.0;
-        core::iter::from_fn(move || {
-            let lowest = left.trailing_zeros();
-            (left != 0).then(|| {
-                left &= left - 1;
-                CpuId(lowest as u16)
-            })
-        })
-    }
-}
-
 /// Index of a virtual CPU within its domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
@@ -284,13 +230,5 @@ mod tests {
             assert_eq!(va.is_guest(), guest, "{va:x?}");
             assert_eq!(va.is_guest(), va.is_canonical() && !va.in_hypervisor());
         }
-    }
-
-    #[test]
-    fn cpus_of_a_mask() {
-        let mask = CpuMask::only(CpuId(63)).with(CpuId(0)).with(CpuId(9));
-        let cpus: Vec<u16> = mask.iter().map(|c| c.0).collect();
-        assert_eq!(cpus, [0, 9, 63]);
-        assert_eq!(CpuMask::NONE.iter().count(), 0);
     }
 }

@@ -136,9 +136,9 @@ impl Tlb for MachineTlb {
     fn now(&self) -> FlushStamp {
         FlushStamp(0)
     }
-    fn flush_since(&self, _: FlushStamp, _: CpuMask) {}
-    fn flush(&self, _: CpuMask) {}
-    fn flush_page(&self, _: GuestVa, _: CpuMask) {}
+    fn flush_since(&self, _: FlushStamp, _: &CpuMask) {}
+    fn flush(&self, _: &CpuMask) {}
+    fn flush_page(&self, _: GuestVa, _: &CpuMask) {}
 }
 
 /// The scheduler should choose again.
@@ -260,7 +260,7 @@ constant! {
     /// Reads a register of an I/O APIC.
     io_apic_read(u64, u32) -> Option<u32> = None;
     /// CPUs that run.
-    online_cpus() -> CpuMask = CpuMask(1);
+    online_cpus() -> CpuMask = CpuMask::first(1);
     /// CPUs there are.
     cpu_count() -> usize = 1;
     /// What firmware calls a CPU.
@@ -282,6 +282,13 @@ pub fn halt_forever() -> ! {
 /// Resets the machine.
 pub fn reset() -> ! {
     panic!("reset")
+}
+
+/// The set of this CPU.
+#[must_use]
+pub fn this_cpu() -> &'static CpuMask {
+    const ONE: CpuMask = CpuMask::only(CpuId(0));
+    &ONE
 }
 
 /// This CPU's kept translations: each test thread has its own.

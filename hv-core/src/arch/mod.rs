@@ -102,13 +102,13 @@ pub trait Tlb {
 
     /// Makes sure that no CPU in `cpus` holds an entry that was stale at `stamp`.
     /// CPUs that flushed since are left alone.
-    fn flush_since(&self, stamp: FlushStamp, cpus: CpuMask);
+    fn flush_since(&self, stamp: FlushStamp, cpus: &CpuMask);
 
     /// Flushes everything of guests on `cpus`.
-    fn flush(&self, cpus: CpuMask);
+    fn flush(&self, cpus: &CpuMask);
 
     /// Flushes one page on `cpus`, under every root.
-    fn flush_page(&self, va: GuestVa, cpus: CpuMask);
+    fn flush_page(&self, va: GuestVa, cpus: &CpuMask);
 }
 
 /// A device's registers of one byte each.

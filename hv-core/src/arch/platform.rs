@@ -134,6 +134,38 @@ pub struct PowerInfo {
     pub rtc_century: u8,
 }
 
+/// The last APIC id that xAPIC mode can name, and that devices can interrupt without
+/// interrupt remapping: 255 is everybody. Source: Intel SDM vol. 3, 11.6.2.1 and 11.11.1.
+pub const LAST_XAPIC_ID: u32 = 254;
+
+/// The processors to use ([`Platform::choose_processors`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// These; CPU numbers are their places.
+    pub processors: Vec<Processor>,
+    /// Left out because there are too many.
+    pub too_many: usize,
+    /// Left out because their APIC ids need x2APIC mode.
+    pub too_wide: usize,
+}
+
+/// Which of the CPUs with the APIC ids `apic_ids` device interrupts meant for CPU `wanted` go
+/// to: that one if devices can name it, else one that they can, such that different CPUs get
+/// different ones. `None`: devices can name no CPU that `runs`.
+pub fn device_target(
+    wanted: usize,
+    apic_ids: &[u32],
+    runs: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let named = |n: &usize| apic_ids[*n] <= LAST_XAPIC_ID;
+    if wanted < apic_ids.len() && named(&wanted) {
+        return Some(wanted);
+    }
+    let others = || (0..apic_ids.len()).filter(|n| named(n) && runs(*n));
+    let count = others().count();
+    others().nth(wanted.checked_rem(count)?)
+}
+
 /// The machine.
 #[derive(Clone, Debug, Default)]
 pub struct Platform {
@@ -168,6 +200,38 @@ impl Platform {
             has_pic: true,
             ..Self::default()
         }
+    }
+
+    /// Which processors to use, the one with APIC id `boot` first and the others in the
+    /// firmware's order: `most` at most. Without `wide` APICs can be told of 8-bit ids only
+    /// (xAPIC mode), and others cannot be started.
+    #[must_use]
+    pub fn choose_processors(&self, boot: u32, most: usize, wide: bool) -> Chosen {
+        let me = self.processors.iter().find(|p| p.apic_id == boot);
+        let mut chosen = Chosen {
+            processors: Vec::new(),
+            too_many: 0,
+            too_wide: 0,
+        };
+        // The CPU that runs exists, whatever the firmware says of it.
+        chosen.processors.push(Processor {
+            apic_id: boot,
+            acpi_id: me.map_or(0, |p| p.acpi_id),
+            enabled: true,
+        });
+        for p in &self.processors {
+            if !p.enabled || p.apic_id == boot {
+                continue;
+            }
+            if !wide && p.apic_id > LAST_XAPIC_ID {
+                chosen.too_wide += 1;
+            } else if chosen.processors.len() >= most {
+                chosen.too_many += 1;
+            } else {
+                chosen.processors.push(*p);
+            }
+        }
+        chosen
     }
 
     /// The line an ISA interrupt arrives on, and how it signals.
@@ -274,6 +338,64 @@ mod tests {
         }
         assert_eq!(find_s5(&aml[..9]), None);
         assert_eq!(find_s5(b""), None);
+    }
+
+    fn processors(ids: &[(u32, bool)]) -> Platform {
+        let processor = |(n, (apic_id, enabled)): (usize, &(u32, bool))| Processor {
+            apic_id: *apic_id,
+            acpi_id: 100 + n as u32,
+            enabled: *enabled,
+        };
+        Platform {
+            processors: ids.iter().enumerate().map(processor).collect(),
+            ..Platform::default()
+        }
+    }
+
+    fn ids(chosen: &Chosen) -> Vec<u32> {
+        chosen.processors.iter().map(|p| p.apic_id).collect()
+    }
+
+    #[test]
+    fn the_boot_processor_is_first_and_disabled_ones_are_left_out() {
+        let p = processors(&[(2, true), (0, false), (16, true), (6, true)]);
+        let chosen = p.choose_processors(16, 64, true);
+        assert_eq!(ids(&chosen), [16, 2, 6]);
+        assert_eq!(chosen.processors[0].acpi_id, 102);
+        assert_eq!((chosen.too_many, chosen.too_wide), (0, 0));
+        // Firmware that does not list it, or calls it disabled, is wrong.
+        assert_eq!(ids(&p.choose_processors(9, 64, true)), [9, 2, 16, 6]);
+        assert_eq!(ids(&p.choose_processors(0, 64, true)), [0, 2, 16, 6]);
+        assert_eq!(ids(&Platform::default().choose_processors(7, 1, true)), [7]);
+    }
+
+    #[test]
+    fn processors_beyond_the_limit_are_counted() {
+        let many: Vec<_> = (0..600).map(|n| (n * 2, true)).collect();
+        let p = processors(&many);
+        let chosen = p.choose_processors(0, 512, true);
+        assert_eq!((chosen.processors.len(), chosen.too_many), (512, 88));
+        assert_eq!(chosen.processors[511].apic_id, 1022);
+        // An id of more than 8 bits would reach another processor in xAPIC mode.
+        let chosen = p.choose_processors(0, 512, false);
+        assert_eq!((chosen.processors.len(), chosen.too_wide), (128, 472));
+        assert_eq!(chosen.processors[127].apic_id, 254);
+        assert_eq!(chosen.too_many, 0);
+    }
+
+    #[test]
+    fn devices_interrupt_cpus_they_can_name() {
+        let ids = [300, 0, 255, 254, 1000, 8];
+        let all = |_| true;
+        assert_eq!(device_target(1, &ids, all), Some(1));
+        assert_eq!(device_target(3, &ids, all), Some(3));
+        for (wanted, given) in [(0, 1), (2, 5), (4, 3)] {
+            assert_eq!(device_target(wanted, &ids, all), Some(given), "{wanted}");
+        }
+        assert_eq!(device_target(4, &ids, |n| n == 5), Some(5));
+        assert_eq!(device_target(4, &ids, |_| false), None);
+        assert_eq!(device_target(0, &[256, 255], all), None);
+        assert_eq!(device_target(70, &ids, all), Some(3));
     }
 
     #[test]

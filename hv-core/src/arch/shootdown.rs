@@ -1,8 +1,9 @@
 //! Cross-CPU TLB flushes, and the clock that says which are not needed.
 //!
-//! **Requests.** Each CPU has one word of pending senders (a bit a CPU) and one slot
+//! **Requests.** Each CPU has a mask of pending senders (a bit a CPU) and one slot
 //! with what it asks of others. A sender fills its slot, sets its bit at each target,
-//! interrupts the targets whose word was empty, and waits until its bits are gone.
+//! interrupts the targets where its word of the mask was empty, and waits until its bits
+//! are gone. (Each word is a protocol of its own; hosts of up to 64 CPUs use one.)
 //! While it waits it answers its own requests, and so does every CPU that spins on a
 //! lock ([`Shootdown::service`]); two CPUs that flush each other therefore both finish.
 //!
@@ -21,7 +22,8 @@
 //! No locks. Generic over the CPU ([`FlushCpu`]) so that host threads can test it.
 
 use super::FlushStamp;
-use crate::addr::{CpuId, CpuMask, GuestVa, MAX_CPUS};
+use crate::addr::{AtomicCpuMask, CpuId, CpuMask, GuestVa, cpus_of_word};
+use crate::percpu::PerCpu;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 /// What the flush needs of the CPU.
@@ -126,10 +128,9 @@ impl FlushClock {
 const EVERYTHING: u64 = 1;
 
 #[derive(Debug)]
-#[repr(align(64))]
 struct Slot {
     /// Senders that wait for this CPU.
-    pending: AtomicU64,
+    pending: AtomicCpuMask,
     /// What this CPU asks of its targets; stable while any of its bits is set.
     wanted: AtomicU64,
     /// Clock value of the last flush.
@@ -141,8 +142,8 @@ struct Slot {
 pub struct Shootdown {
     clock: FlushClock,
     /// CPUs on which a guest root is (or is about to be) loaded.
-    active: AtomicU64,
-    slots: [Slot; MAX_CPUS],
+    active: AtomicCpuMask,
+    slots: PerCpu<Slot>,
 }
 
 impl Default for Shootdown {
@@ -161,14 +162,27 @@ impl Shootdown {
     const fn starting_at(clock: u32) -> Self {
         Self {
             clock: FlushClock::new(clock),
-            active: AtomicU64::new(0),
-            slots: [const { Slot::new() }; MAX_CPUS],
+            active: AtomicCpuMask::new(CpuMask::NONE),
+            slots: PerCpu::new(Slot::new()),
         }
+    }
+
+    /// Makes room for `count` CPUs. Before the second one runs.
+    pub fn make_room(&self, count: usize) {
+        self.slots.make_room(count, Slot::new);
     }
 
     #[inline]
     fn slot(&self, cpu: CpuId) -> &Slot {
-        &self.slots[cpu.0 as usize]
+        self.slots.of(cpu)
+    }
+
+    /// Word `n` of the mask of those of `cpus` that must be asked: a guest root is loaded
+    /// there, and it is not `here`.
+    #[inline]
+    fn others_in_word(&self, cpus: &CpuMask, here: CpuId, n: usize) -> u64 {
+        let own = if n == here.word() { here.bit() } else { 0 };
+        cpus.words()[n] & self.active.word(n, Ordering::SeqCst) & !own
     }
 
     /// The stamp for a frame whose access is reduced now.
@@ -191,7 +205,7 @@ impl Shootdown {
     #[inline]
     pub fn enter_guest_root(&self, here: CpuId) {
         // SeqCst: the store must be visible before the load of CR3 reads page tables.
-        self.active.fetch_or(1 << here.0, Ordering::SeqCst);
+        self.active.set(here, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.note_flush(here);
     }
@@ -201,14 +215,14 @@ impl Shootdown {
     /// answered by its next [`Shootdown::service`].
     #[inline]
     pub fn leave_guest_root(&self, here: CpuId) {
-        self.active.fetch_and(!(1 << here.0), Ordering::SeqCst);
+        self.active.clear(here, Ordering::SeqCst);
     }
 
     /// Whether a guest root is loaded on `cpu`.
     #[must_use]
     #[inline]
     pub fn is_active(&self, cpu: CpuId) -> bool {
-        self.active.load(Ordering::Relaxed) >> cpu.0 & 1 != 0
+        self.active.contains(cpu, Ordering::Relaxed)
     }
 
     /// Answers the requests other CPUs made of this one. The flush interrupt and
@@ -216,20 +230,22 @@ impl Shootdown {
     #[inline]
     pub fn service(&self, cpu: &impl FlushCpu) {
         let slot = self.slot(cpu.here());
-        if slot.pending.load(Ordering::Relaxed) != 0 {
-            self.answer(slot, cpu);
+        for n in 0..self.slots.mask_words() {
+            if slot.pending.word(n, Ordering::Relaxed) != 0 {
+                self.answer(slot, n, cpu);
+            }
         }
     }
 
+    /// Answers the senders in word `n` of the mask.
     #[cold]
-    fn answer(&self, slot: &Slot, cpu: &impl FlushCpu) {
-        let mut senders = slot.pending.load(Ordering::SeqCst);
+    fn answer(&self, slot: &Slot, n: usize, cpu: &impl FlushCpu) {
+        let mut senders = slot.pending.word(n, Ordering::SeqCst);
         // A sender that finds the word in use does not interrupt, so go on until the
         // word was seen empty.
         while senders != 0 {
-            let mut wanted = CpuMask(senders)
-                .iter()
-                .map(|s| self.slot(s).wanted.load(Ordering::SeqCst));
+            let mut wanted =
+                cpus_of_word(n, senders).map(|s| self.slot(s).wanted.load(Ordering::SeqCst));
             if senders.is_power_of_two() {
                 match wanted.next() {
                     Some(EVERYTHING) | None => self.flush_all_here(slot, cpu),
@@ -238,7 +254,7 @@ impl Shootdown {
             } else {
                 self.flush_all_here(slot, cpu);
             }
-            senders = slot.pending.fetch_and(!senders, Ordering::SeqCst) & !senders;
+            senders = slot.pending.clear_in_word(n, senders, Ordering::SeqCst);
         }
     }
 
@@ -249,58 +265,69 @@ impl Shootdown {
     }
 
     /// Flushes everything on `cpus`; waits until it is done.
-    pub fn flush(&self, cpus: CpuMask, cpu: &impl FlushCpu) {
+    pub fn flush(&self, cpus: &CpuMask, cpu: &impl FlushCpu) {
         self.request(EVERYTHING, cpus, cpu);
     }
 
     /// Flushes the page at `va` on `cpus`; waits until it is done.
-    pub fn flush_page(&self, va: GuestVa, cpus: CpuMask, cpu: &impl FlushCpu) {
+    pub fn flush_page(&self, va: GuestVa, cpus: &CpuMask, cpu: &impl FlushCpu) {
         self.request(va.0 & !0xfff, cpus, cpu);
     }
 
     /// Flushes those of `cpus` that have not flushed since `stamp`.
     #[inline]
-    pub fn flush_since(&self, stamp: FlushStamp, cpus: CpuMask, cpu: &impl FlushCpu) {
+    pub fn flush_since(&self, stamp: FlushStamp, cpus: &CpuMask, cpu: &impl FlushCpu) {
         if self.clock.wrap_due() {
-            self.flush(CpuMask(!0), cpu);
+            self.flush(&CpuMask::ALL, cpu);
             return;
         }
-        // What lost access did so by a locked instruction; a CPU that is not active now
-        // loads its root after that.
-        let active = self.active.load(Ordering::SeqCst) | 1 << cpu.here().0;
-        let stale = CpuMask(cpus.0 & active)
-            .iter()
-            .fold(CpuMask::NONE, |stale, c| {
-                let last = self.slot(c).last_flush.load(Ordering::Acquire);
-                if FlushClock::is_after(last, stamp) {
-                    stale
-                } else {
-                    stale.with(c)
-                }
-            });
-        if !stale.is_empty() {
-            self.flush(stale, cpu);
+        let here = cpu.here();
+        let words = self.slots.mask_words();
+        if (0..words).any(|n| self.stale_in_word(stamp, cpus, here, n) != 0) {
+            self.flush_stale(stamp, cpus, cpu);
         }
     }
 
-    fn request(&self, wanted: u64, cpus: CpuMask, cpu: &impl FlushCpu) {
+    /// Word `n` of the mask of those of `cpus` that may hold entries from before `stamp`.
+    #[inline]
+    fn stale_in_word(&self, stamp: FlushStamp, cpus: &CpuMask, here: CpuId, n: usize) -> u64 {
+        let own = if n == here.word() { here.bit() } else { 0 };
+        // What lost access did so by a locked instruction; a CPU that is not active now
+        // loads its root after that.
+        let active = self.active.word(n, Ordering::SeqCst) | own;
+        cpus_of_word(n, cpus.words()[n] & active).fold(0, |stale, c| {
+            let last = self.slot(c).last_flush.load(Ordering::Acquire);
+            if FlushClock::is_after(last, stamp) {
+                stale
+            } else {
+                stale | c.bit()
+            }
+        })
+    }
+
+    /// Flushes those of `cpus` that have not flushed since `stamp`; there are some.
+    #[cold]
+    fn flush_stale(&self, stamp: FlushStamp, cpus: &CpuMask, cpu: &impl FlushCpu) {
+        let words = self.slots.mask_words();
+        let stale = CpuMask::from_words(core::array::from_fn(|n| {
+            if n < words {
+                self.stale_in_word(stamp, cpus, cpu.here(), n)
+            } else {
+                0
+            }
+        }));
+        self.flush(&stale, cpu);
+    }
+
+    fn request(&self, wanted: u64, cpus: &CpuMask, cpu: &impl FlushCpu) {
         let here = cpu.here();
         let mine = self.slot(here);
         // Page tables were changed before; a CPU that is not active now loads its root
         // after that.
         fence(Ordering::SeqCst);
-        let others = CpuMask(cpus.without(here).0 & self.active.load(Ordering::SeqCst));
-        let mut waiting = CpuMask::NONE;
-        if !others.is_empty() {
-            mine.wanted.store(wanted, Ordering::SeqCst);
-            for c in others.iter() {
-                let slot = self.slot(c);
-                waiting = waiting.with(c);
-                if slot.pending.fetch_or(1 << here.0, Ordering::SeqCst) == 0 {
-                    cpu.interrupt(c);
-                }
-            }
-        }
+        let words = self.slots.mask_words();
+        let asked = (0..words).any(|n| self.others_in_word(cpus, here, n) != 0);
+        let waiting = asked.then(|| self.ask_others(wanted, cpus, cpu));
         if cpus.contains(here) {
             if wanted == EVERYTHING {
                 self.flush_all_here(mine, cpu);
@@ -308,19 +335,36 @@ impl Shootdown {
                 cpu.flush_page(GuestVa(wanted));
             }
         }
-        for c in waiting.iter() {
-            while self.slot(c).pending.load(Ordering::SeqCst) >> here.0 & 1 != 0 {
+        for c in waiting.iter().flat_map(CpuMask::iter) {
+            while self.slot(c).pending.contains(here, Ordering::SeqCst) {
                 self.service(cpu);
                 cpu.pause();
             }
         }
+    }
+
+    /// Asks those of `cpus` where a guest root is loaded, but not this one. Returns whom.
+    #[cold]
+    fn ask_others(&self, wanted: u64, cpus: &CpuMask, cpu: &impl FlushCpu) -> CpuMask {
+        let here = cpu.here();
+        self.slot(here).wanted.store(wanted, Ordering::SeqCst);
+        let mut asked = CpuMask::NONE;
+        for n in 0..self.slots.mask_words() {
+            for c in cpus_of_word(n, self.others_in_word(cpus, here, n)) {
+                asked = asked.with(c);
+                if self.slot(c).pending.set(here, Ordering::SeqCst) == 0 {
+                    cpu.interrupt(c);
+                }
+            }
+        }
+        asked
     }
 }
 
 impl Slot {
     const fn new() -> Self {
         Self {
-            pending: AtomicU64::new(0),
+            pending: AtomicCpuMask::new(CpuMask::NONE),
             wanted: AtomicU64::new(0),
             last_flush: AtomicU32::new(0),
         }

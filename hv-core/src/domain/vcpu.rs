@@ -238,8 +238,6 @@ pub struct Vcpu {
     /// Whether it counts among its domain's pollers. It may long have woken; then it
     /// stops counting when it is next loaded.
     pub polling: AtomicBool,
-    /// CPUs it may run on again when a pin ends (`SCHEDOP_pin_override`); 0: no pin.
-    pub pinned_from: AtomicU64,
     /// What it has used.
     pub usage: Usage,
     /// Whether the guest has registered a `vcpu_info`.
@@ -266,7 +264,6 @@ impl Vcpu {
             period: AtomicU64::new(0),
             poll: Timer::new(TimerId::Poll(domain, id)),
             polling: AtomicBool::new(false),
-            pinned_from: AtomicU64::new(0),
             usage: Usage::default(),
             info_moved: AtomicBool::new(false),
             info_frame: AtomicU64::new(0),

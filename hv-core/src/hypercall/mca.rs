@@ -34,7 +34,7 @@ pub fn mca(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         }
         abi::XEN_MC_PHYSCPUINFO => {
             let mut info: abi::XenMcPhyscpuinfo = payload(&op)?;
-            let there = machine::online_cpus().iter().count() as u32;
+            let there = machine::online_cpus().count() as u32;
             let list = GuestVa(info.info);
             info.ncpus = cpus_to_tell(&info, there)?;
             if list.0 != 0 {

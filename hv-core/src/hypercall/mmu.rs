@@ -135,8 +135,8 @@ pub(super) fn count_foreign(call: &Call<'_>, owner: DomId, count: u64) {
 
 /// This CPU alone.
 #[inline]
-pub(super) fn here() -> CpuMask {
-    CpuMask::only(machine::cpu_id())
+pub(super) fn here() -> &'static CpuMask {
+    machine::this_cpu()
 }
 
 /// The CPUs that run vCPUs of `domain` now. A vCPU that is not on a CPU loads its root
@@ -169,7 +169,7 @@ pub(super) fn cpus_in_bitmap(call: &Call<'_>, map: GuestVa) -> Result<CpuMask, F
     for w in 0..words {
         let bits: u64 = space.read(map.add(w as u64 * 8))?;
         let in_word = |n: usize| n / 64 == w && bits >> (n % 64) & 1 != 0;
-        cpus = CpuMask(cpus.0 | cpus_where(call.domain, in_word).0);
+        cpus = cpus.or(&cpus_where(call.domain, in_word));
     }
     Ok(cpus)
 }

@@ -7,7 +7,7 @@
 
 use super::mmu::{self, ELEMENTS, Halt};
 use super::{Call, Error, HypercallResult, Reply};
-use crate::addr::{DomId, GuestVa, MachAddr};
+use crate::addr::{CpuMask, DomId, GuestVa, MachAddr};
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::guest_copy::GuestSpace;
 use crate::mm::{guest_stack, host};
@@ -73,12 +73,11 @@ fn list(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     };
     let ran = run_list(&mut runner, &space, &rights, GuestVa(args[0]), count);
     if ran.stale {
-        let cpus = if foreign_tables {
-            crate::addr::CpuMask(u64::MAX)
+        if foreign_tables {
+            mm.tlb.flush(&CpuMask::ALL);
         } else {
-            mmu::cpus_of(call.domain)
-        };
-        mm.tlb.flush(cpus);
+            mm.tlb.flush(&mmu::cpus_of(call.domain));
+        }
     }
     mmu::count_foreign(call, rights.frames(), ran.done.into());
     mmu::write_done(&space, GuestVa(args[2]), before.wrapping_add(ran.done))?;

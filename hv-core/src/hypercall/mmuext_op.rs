@@ -121,12 +121,17 @@ fn one(call: &mut Call<'_>, owner: DomId, op: &abi::MmuextOp) -> Result<(), Halt
 
 /// The flushes: which CPUs, and all or one page.
 fn flush(call: &Call<'_>, op: &abi::MmuextOp) -> Result<(), Halt> {
+    let several;
     let cpus = match op.cmd {
         abi::MMUEXT_TLB_FLUSH_LOCAL | abi::MMUEXT_INVLPG_LOCAL => mmu::here(),
         abi::MMUEXT_TLB_FLUSH_MULTI | abi::MMUEXT_INVLPG_MULTI => {
-            mmu::cpus_in_bitmap(call, GuestVa(op.arg2)).map_err(|_| Error::Invalid)?
+            several = mmu::cpus_in_bitmap(call, GuestVa(op.arg2)).map_err(|_| Error::Invalid)?;
+            &several
         }
-        abi::MMUEXT_TLB_FLUSH_ALL | abi::MMUEXT_INVLPG_ALL => mmu::cpus_of(call.domain),
+        abi::MMUEXT_TLB_FLUSH_ALL | abi::MMUEXT_INVLPG_ALL => {
+            several = mmu::cpus_of(call.domain);
+            &several
+        }
         _ => return Err(Error::NotImplemented.into()),
     };
     match op.cmd {
@@ -139,12 +144,12 @@ fn flush(call: &Call<'_>, op: &abi::MmuextOp) -> Result<(), Halt> {
 }
 
 /// Flushes everything of guests on `cpus`.
-pub(super) fn flush_all(cpus: CpuMask) {
+pub(super) fn flush_all(cpus: &CpuMask) {
     host::get().tlb.flush(cpus);
 }
 
 /// Flushes one page on `cpus`, if a guest can have an entry for it.
-pub(super) fn flush_page(va: GuestVa, cpus: CpuMask) {
+pub(super) fn flush_page(va: GuestVa, cpus: &CpuMask) {
     if va.is_guest() {
         host::get().tlb.flush_page(va, cpus);
     }

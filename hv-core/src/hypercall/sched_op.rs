@@ -2,12 +2,13 @@
 
 use super::{Call, Error, HypercallResult, Reply};
 use crate::access;
-use crate::addr::{CpuId, CpuMask, DomId, GuestVa, MAX_CPUS, Nanos};
+use crate::addr::{CpuId, DomId, GuestVa, Nanos};
 use crate::arch::machine;
 use crate::domain::notify::SCHEDULER;
 use crate::domain::{Domain, registry, shutdown};
+use crate::sched::SchedError;
 use crate::time;
-use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::Ordering::SeqCst;
 use xen_abi::sched::{
     SCHEDOP_BLOCK, SCHEDOP_PIN_OVERRIDE, SCHEDOP_POLL, SCHEDOP_REMOTE_SHUTDOWN, SCHEDOP_SHUTDOWN,
     SCHEDOP_SHUTDOWN_CODE, SCHEDOP_WATCHDOG, SCHEDOP_YIELD, SchedPinOverride, SchedPoll,
@@ -205,29 +206,17 @@ fn pin(call: &Call<'_>, cpu: i32) -> Result<(), Error> {
     if !access::may_hardware(&call.domain.subject()) {
         return Err(Error::NotPermitted);
     }
-    let (vcpu, now) = (call.vcpu, time::now());
-    let wanted = if cpu < 0 {
-        let before = vcpu.pinned_from.swap(0, Relaxed);
-        if before == 0 {
-            return Err(Error::Invalid);
-        }
-        CpuMask(before)
-    } else {
-        let cpu = u16::try_from(cpu).map_err(|_| Error::Invalid)?;
-        if usize::from(cpu) >= MAX_CPUS || !SCHEDULER.online().contains(CpuId(cpu)) {
-            return Err(Error::Invalid);
-        }
-        if vcpu.pinned_from.load(Relaxed) == 0 {
-            let before = SCHEDULER.affinity(vcpu.unit);
-            vcpu.pinned_from.store(before.0, Relaxed);
-        }
-        CpuMask::only(CpuId(cpu))
+    let (unit, now) = (call.vcpu.unit, time::now());
+    let moved = match u16::try_from(cpu) {
+        Ok(cpu) => SCHEDULER.pin(unit, CpuId(cpu), now),
+        Err(_) if cpu < 0 => SCHEDULER.unpin(unit, now),
+        Err(_) => return Err(Error::Invalid),
     };
-    if SCHEDULER
-        .set_affinity(vcpu.unit, wanted, now)
-        .map_err(|_| Error::Invalid)?
-        .is_some()
-    {
+    let moved = moved.map_err(|why| match why {
+        SchedError::Pinned => Error::Busy,
+        _ => Error::Invalid,
+    })?;
+    if moved.is_some() {
         leave_cpu();
     }
     Ok(())

@@ -43,10 +43,17 @@ fn update(call: &mut Call<'_>, rights: &Rights<'_>, args: [u64; 6]) -> Hypercall
     mmu::count_foreign(call, rights.frames(), 1);
     let kind = flags & abi::UVMF_FLUSHTYPE_MASK;
     if kind == abi::UVMF_TLB_FLUSH || kind == abi::UVMF_INVLPG {
+        let several;
         let cpus = match flags & !abi::UVMF_FLUSHTYPE_MASK {
             abi::UVMF_LOCAL => mmu::here(),
-            abi::UVMF_ALL => mmu::cpus_of(call.domain),
-            map => mmu::cpus_in_bitmap(call, GuestVa(map))?,
+            abi::UVMF_ALL => {
+                several = mmu::cpus_of(call.domain);
+                &several
+            }
+            map => {
+                several = mmu::cpus_in_bitmap(call, GuestVa(map))?;
+                &several
+            }
         };
         if kind == abi::UVMF_TLB_FLUSH {
             flush_all(cpus);

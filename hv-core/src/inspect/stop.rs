@@ -6,14 +6,14 @@
 //! (a pause), and would wait for ever. A CPU that stands still goes on answering TLB
 //! requests.
 
-use crate::addr::{CpuId, CpuMask};
+use crate::addr::{AtomicCpuMask, CpuMask};
 use crate::arch::machine;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// 1 + the CPU that wants the others to stand still; 0: none does.
 static STOPPER: AtomicU64 = AtomicU64::new(0);
 /// CPUs that stand still.
-static STOPPED: AtomicU64 = AtomicU64::new(0);
+static STOPPED: AtomicCpuMask = AtomicCpuMask::new(CpuMask::NONE);
 
 /// Runs `f` while all other CPUs stand still, so that no vCPU is loaded anywhere. Called
 /// where [`stand_still`] could be.
@@ -29,12 +29,12 @@ pub fn with_others_stopped<R>(f: impl FnOnce() -> R) -> R {
         stand_still();
     }
     // Who stood still for somebody else may not have noticed the end of that yet.
-    wait_for(|| STOPPED.load(Ordering::SeqCst) == 0);
+    wait_for(|| STOPPED.load(Ordering::SeqCst).is_empty());
     for cpu in others.iter() {
         machine::raise(cpu, machine::WORK_STOP);
         machine::kick(cpu);
     }
-    wait_for(|| CpuMask(STOPPED.load(Ordering::SeqCst)) == others);
+    wait_for(|| STOPPED.load(Ordering::SeqCst) == others);
     let result = f();
     STOPPER.store(0, Ordering::SeqCst);
     result
@@ -53,13 +53,9 @@ pub fn stand_still() {
         return;
     }
     debug_assert!(machine::loaded_unit().is_none());
-    STOPPED.fetch_or(bit(here), Ordering::SeqCst);
+    STOPPED.set(here, Ordering::SeqCst);
     wait_for(|| !by_other());
-    STOPPED.fetch_and(!bit(here), Ordering::SeqCst);
-}
-
-fn bit(cpu: CpuId) -> u64 {
-    1 << cpu.0
+    STOPPED.clear(here, Ordering::SeqCst);
 }
 
 fn wait_for(condition: impl Fn() -> bool) {

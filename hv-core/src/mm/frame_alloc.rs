@@ -260,7 +260,7 @@ impl FrameAlloc {
             newest = later(newest, record(frames, first + n).stamp());
         }
         if newest != FlushStamp(0) {
-            tlb.flush_since(newest, CpuMask(u64::MAX));
+            tlb.flush_since(newest, &CpuMask::ALL);
         }
         for n in 0..1u32 << order {
             let frame = record(frames, first + n);

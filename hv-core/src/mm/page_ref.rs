@@ -23,7 +23,7 @@ pub enum RefError {
 }
 
 /// CPUs whose TLBs may matter: all (those that have flushed since are left alone).
-const ALL: CpuMask = CpuMask(u64::MAX);
+const ALL: CpuMask = CpuMask::ALL;
 
 /// Keeps a frame; dropping gives the reference back.
 #[must_use = "if unused the reference is given back at once"]
@@ -235,7 +235,7 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
     #[inline]
     pub(crate) fn flush_before_reuse(&self, frame: &Frame, before: FrameType, ty: FrameType) {
         if before != ty && before != FrameType::None {
-            self.tlb.flush_since(frame.stamp(), ALL);
+            self.tlb.flush_since(frame.stamp(), &ALL);
         }
     }
 

@@ -65,17 +65,17 @@ impl Tlb for FakeTlb {
     fn now(&self) -> FlushStamp {
         FlushStamp(self.clock.load(Ordering::Relaxed) + 1)
     }
-    fn flush_since(&self, stamp: FlushStamp, cpus: CpuMask) {
+    fn flush_since(&self, stamp: FlushStamp, cpus: &CpuMask) {
         if stamp.0 > self.flushed.load(Ordering::Relaxed) {
             self.flush(cpus);
         }
     }
-    fn flush(&self, _: CpuMask) {
+    fn flush(&self, _: &CpuMask) {
         let now = self.clock.fetch_add(1, Ordering::Relaxed) + 1;
         self.flushed.store(now, Ordering::Relaxed);
         self.flushes.fetch_add(1, Ordering::Relaxed);
     }
-    fn flush_page(&self, _: GuestVa, _: CpuMask) {}
+    fn flush_page(&self, _: GuestVa, _: &CpuMask) {}
 }
 
 fn presence(frames: usize) -> &'static [AtomicU64] {

@@ -5,8 +5,8 @@ use super::runstate::RunState;
 use super::scheduler::{Queue, Scheduler};
 use super::states::resting_state;
 use super::unit::{ON_CPU, PARKED, UnitId, WOKEN, YIELDING, runnable};
-use crate::addr::{CpuId, CpuMask, Nanos};
-use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use crate::addr::{CpuId, Nanos, cpus_of_word};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// What a CPU should do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,23 +15,22 @@ pub struct Decision {
     pub next: Option<UnitId>,
     /// Nanoseconds until the CPU must ask again (`u64::MAX`: when kicked).
     pub slice: Nanos,
-    /// Other CPUs that now have something better to do.
-    pub kick: CpuMask,
 }
 
 impl<P: Policy> Scheduler<P> {
     /// What `cpu` should run now. Called by that CPU only: when its slice ends, when it
-    /// is kicked, and when its unit blocks, yields or stops.
+    /// is kicked, and when its unit blocks, yields or stops. `kick` is told of other CPUs
+    /// that have something better to do now.
     ///
     /// If the answer is not the unit that ran before, the caller saves that one's
     /// context and then calls [`Scheduler::switched_out`] for it.
-    pub fn pick(&self, cpu: CpuId, now: Nanos) -> Decision {
-        let mut kick = CpuMask::NONE;
+    pub fn pick(&self, cpu: CpuId, now: Nanos, mut kick: impl FnMut(CpuId)) -> Decision {
         if self.policy.account_due(now) {
-            let cpus = self.online().0.count_ones();
+            let cpus = self.online().count() as u32;
             self.policy.account(&self.units, cpus, now, &mut |id| {
-                if let Some(c) = self.resume(id, PARKED, Why::Continues, now) {
-                    kick = kick.with(c);
+                let better = self.resume(id, PARKED, Why::Continues, now);
+                if let Some(other) = better.filter(|other| *other != cpu) {
+                    kick(other);
                 }
             });
         }
@@ -61,14 +60,10 @@ impl<P: Policy> Scheduler<P> {
             self.policy
                 .slice(&mut queue.order, &self.units, id, fresh, now)
         } else {
-            self.idle.fetch_or(CpuMask::only(cpu).0, SeqCst);
+            self.idle.set(cpu, SeqCst);
             self.policy.idle_slice(now)
         };
-        Decision {
-            next,
-            slice,
-            kick: kick.without(cpu),
-        }
+        Decision { next, slice }
     }
 
     /// Takes the unit that runs on `cpu` away from it and gives it none. Called by that
@@ -149,9 +144,10 @@ impl<P: Policy> Scheduler<P> {
 
     /// Takes from another CPU what this one should run rather than `best`.
     pub(super) fn steal(&self, thief: CpuId, best: Option<UnitId>, now: Nanos) -> Option<UnitId> {
-        for victim in self.online().without(thief).iter() {
+        let words = 0..self.slots.mask_words();
+        for victim in words.flat_map(|n| cpus_of_word(n, self.online.word(n, Acquire))) {
             let slot = self.slot(victim);
-            if slot.linked.load(Relaxed) == 0 {
+            if victim == thief || slot.linked.load(Relaxed) == 0 {
                 continue;
             }
             let Some(mut queue) = slot.queue.try_lock() else {

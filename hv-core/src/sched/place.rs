@@ -4,9 +4,9 @@ use super::policy::{Policy, Why};
 use super::runstate::RunState;
 use super::scheduler::{Queue, Scheduler, Slot};
 use super::unit::UnitId;
-use crate::addr::{CpuId, CpuMask, MAX_CPUS, Nanos};
+use crate::addr::{CpuId, Nanos, nearest};
 use crate::sync::Guard;
-use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 impl<P: Policy> Scheduler<P> {
     /// Puts `id` into a queue. The caller has set `QUEUED`. Returns the CPU to kick, if
@@ -37,42 +37,51 @@ impl<P: Policy> Scheduler<P> {
 
     /// Where `id` should be queued.
     pub(super) fn target(&self, id: UnitId, home: CpuId) -> CpuId {
-        let allowed = self.hosts(id);
-        let idle = self.idle.load(Relaxed) & allowed;
-        let preferred = self.units.at(id).preference.load(Relaxed);
+        let unit = self.units.at(id);
+        let bound = self.is_bound(id);
+        let allowed = |n| self.hosts_in_word(id, bound, n);
+        let idle = |n| allowed(n) & self.idle.word(n, Relaxed);
+        let preferred = |n| unit.preference.word(n, Relaxed);
         // An idle CPU before a busy one, and of these one that it likes.
-        let best = [idle & preferred, idle, allowed & preferred];
-        let set = best.into_iter().find(|set| *set != 0).unwrap_or(allowed);
-        self.any_of(set, home)
+        self.any_of(home, |n| idle(n) & preferred(n))
+            .or_else(|| self.any_of(home, idle))
+            .or_else(|| self.any_of(home, |n| allowed(n) & preferred(n)))
+            .or_else(|| self.any_of(home, allowed))
+            .unwrap_or(home)
     }
 
-    /// CPUs `id` may be queued on; never none while a CPU is online.
-    pub(super) fn hosts(&self, id: UnitId) -> u64 {
-        let online = self.online().0;
-        let allowed = self.units.at(id).affinity.load(SeqCst) & online;
-        if allowed == 0 { online } else { allowed }
+    /// Whether a CPU is online that `id` may run on. If not it may be queued anywhere.
+    fn is_bound(&self, id: UnitId) -> bool {
+        (0..self.slots.mask_words()).any(|n| self.hosts_in_word(id, true, n) != 0)
+    }
+
+    /// Word `n` of the mask of the CPUs `id` may be queued on, `bound` to its affinity or
+    /// not.
+    fn hosts_in_word(&self, id: UnitId, bound: bool, n: usize) -> u64 {
+        let online = self.online.word(n, Acquire);
+        if bound {
+            self.units.at(id).affinity.word(n, SeqCst) & online
+        } else {
+            online
+        }
     }
 
     pub(super) fn may_host(&self, id: UnitId, cpu: CpuId) -> bool {
-        CpuMask(self.hosts(id)).contains(cpu)
+        let bound = self.is_bound(id);
+        self.hosts_in_word(id, bound, cpu.word()) & cpu.bit() != 0
     }
 
-    /// A CPU of `set`: `near` if it is in, else the next one up, around the end.
-    pub(super) fn any_of(&self, set: u64, near: CpuId) -> CpuId {
-        if set == 0 {
-            return near;
-        }
-        let near = u32::from(near.0);
-        let ahead = set.rotate_right(near).trailing_zeros();
-        CpuId(((near + ahead) % MAX_CPUS as u32) as u16)
+    /// A CPU of the set with these words: `near` if it is in, else the next one up, around
+    /// the end.
+    pub(super) fn any_of(&self, near: CpuId, word: impl Fn(usize) -> u64) -> Option<CpuId> {
+        nearest(near, self.slots.mask_words(), word)
     }
 
     /// Nobody else should send work to `cpu` because it is idle.
     #[inline]
     pub(super) fn claim_idle(&self, cpu: CpuId) {
-        let bit = CpuMask::only(cpu).0;
-        if self.idle.load(Relaxed) & bit != 0 {
-            self.idle.fetch_and(!bit, SeqCst);
+        if self.idle.contains(cpu, Relaxed) {
+            self.idle.clear(cpu, SeqCst);
         }
     }
 
@@ -94,7 +103,7 @@ impl<P: Policy> Scheduler<P> {
 
     #[inline]
     pub(super) fn slot(&self, cpu: CpuId) -> &Slot<P::Queue> {
-        &self.slots[cpu.0 as usize]
+        self.slots.of(cpu)
     }
 
     /// Locks the queue `id` belongs to.

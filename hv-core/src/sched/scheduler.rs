@@ -4,10 +4,11 @@ use super::GroupId;
 use super::policy::{Policy, Why};
 use super::runstate::RunTimes;
 use super::unit::{BLOCKED, OFFLINE, ON_CPU, PAUSE_ONE, QUEUED, SchedError, UnitId, Units};
-use crate::addr::{CpuId, CpuMask, DomId, MAX_CPUS, Nanos, VcpuId};
-use crate::sync::{Level, Lock};
+use crate::addr::{AtomicCpuMask, CpuId, CpuMask, DomId, Nanos, VcpuId};
+use crate::percpu::PerCpu;
+use crate::sync::{Guard, Level, Lock};
 use core::sync::atomic::{
-    AtomicU32, AtomicU64,
+    AtomicU32,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
 };
 
@@ -22,9 +23,8 @@ pub(super) struct Queue<Q> {
     pub(super) order: Q,
 }
 
-/// A CPU's slot, on its own cache lines.
+/// A CPU's slot.
 #[derive(Debug)]
-#[repr(align(64))]
 pub(super) struct Slot<Q> {
     pub(super) queue: Lock<Queue<Q>>,
     /// Units linked; written under the lock, read by CPUs that look for work.
@@ -36,11 +36,11 @@ pub(super) struct Slot<Q> {
 pub struct Scheduler<P: Policy> {
     pub(super) policy: P,
     pub(super) units: Units<P::Unit>,
-    pub(super) slots: [Slot<P::Queue>; MAX_CPUS],
-    online: AtomicU64,
+    pub(super) slots: PerCpu<Slot<P::Queue>>,
+    pub(super) online: AtomicCpuMask,
     /// CPUs with nothing to run that nobody has sent work to yet: a hint; what a CPU
     /// runs is in its queue.
-    pub(super) idle: AtomicU64,
+    pub(super) idle: AtomicCpuMask,
 }
 
 impl<P: Policy> Scheduler<P> {
@@ -50,23 +50,30 @@ impl<P: Policy> Scheduler<P> {
         Self {
             policy,
             units: Units::new(),
-            slots: [const {
-                Slot {
-                    queue: Lock::new(
-                        Level::RunQueue,
-                        Queue {
-                            current: None,
-                            charged: Nanos(0),
-                            idle: 0,
-                            order: P::EMPTY,
-                        },
-                    ),
-                    linked: AtomicU32::new(0),
-                }
-            }; MAX_CPUS],
-            online: AtomicU64::new(0),
-            idle: AtomicU64::new(0),
+            slots: PerCpu::new(Self::empty_slot()),
+            online: AtomicCpuMask::new(CpuMask::NONE),
+            idle: AtomicCpuMask::new(CpuMask::NONE),
         }
+    }
+
+    const fn empty_slot() -> Slot<P::Queue> {
+        Slot {
+            queue: Lock::new(
+                Level::RunQueue,
+                Queue {
+                    current: None,
+                    charged: Nanos(0),
+                    idle: 0,
+                    order: P::EMPTY,
+                },
+            ),
+            linked: AtomicU32::new(0),
+        }
+    }
+
+    /// Makes room for `count` CPUs. Before the second one takes part.
+    pub fn make_room(&self, count: usize) {
+        self.slots.make_room(count, Self::empty_slot);
     }
 
     /// The policy, for its parameters.
@@ -81,15 +88,14 @@ impl<P: Policy> Scheduler<P> {
 
     /// `cpu` takes part from now on. It is idle until its first pick.
     pub fn add_cpu(&self, cpu: CpuId) {
-        let bit = CpuMask::only(cpu).0;
-        self.online.fetch_or(bit, SeqCst);
-        self.idle.fetch_or(bit, SeqCst);
+        self.online.set(cpu, SeqCst);
+        self.idle.set(cpu, SeqCst);
     }
 
     /// CPUs that take part.
     #[must_use]
     pub fn online(&self) -> CpuMask {
-        CpuMask(self.online.load(Acquire))
+        self.online.load(Acquire)
     }
 
     /// A new unit, offline, that may run everywhere.
@@ -106,7 +112,10 @@ impl<P: Policy> Scheduler<P> {
         let id = self.units.add(dom, vcpu, now)?;
         let unit = self.units.at(id);
         // Spread new units over the CPUs; they move as soon as that is better.
-        let home = self.any_of(self.online().0, CpuId(vcpu.0 % MAX_CPUS as u16));
+        let near = CpuId(vcpu.0 % self.slots.count() as u16);
+        let home = self
+            .any_of(near, |n| self.online.word(n, Acquire))
+            .unwrap_or(near);
         unit.home.store(home.0, Release);
         self.policy.join(&self.units, id, group);
         Ok(id)
@@ -142,51 +151,108 @@ impl<P: Policy> Scheduler<P> {
     ///
     /// # Errors
     /// [`SchedError::BadParameter`] (`EINVAL`): no CPU that is online.
+    /// [`SchedError::Pinned`] (`EBUSY`): the unit is pinned ([`Scheduler::pin`]).
     pub fn set_affinity(
         &self,
         id: UnitId,
-        mask: CpuMask,
+        mask: &CpuMask,
         now: Nanos,
     ) -> Result<Option<CpuId>, SchedError> {
-        if mask.0 & self.online().0 == 0 {
+        self.check_online(mask)?;
+        let (home, queue) = self.lock_home(id);
+        if self.units.at(id).pinned.load(Relaxed) {
+            return Err(SchedError::Pinned);
+        }
+        Ok(self.restrict(id, mask, home, queue, now))
+    }
+
+    /// Restricts `id` to `cpu` until [`Scheduler::unpin`]. Returns a CPU to kick.
+    ///
+    /// # Errors
+    /// [`SchedError::BadParameter`] (`EINVAL`): that CPU is not online.
+    /// [`SchedError::Pinned`] (`EBUSY`): it is pinned already.
+    pub fn pin(&self, id: UnitId, cpu: CpuId, now: Nanos) -> Result<Option<CpuId>, SchedError> {
+        if !self.online.contains(cpu, Acquire) {
             return Err(SchedError::BadParameter);
         }
+        let (home, queue) = self.lock_home(id);
         let unit = self.units.at(id);
-        unit.affinity.store(mask.0, SeqCst);
-        let (home, mut queue) = self.lock_home(id);
+        if unit.pinned.swap(true, Relaxed) {
+            return Err(SchedError::Pinned);
+        }
+        unit.unpinned.store(&unit.affinity.load(Relaxed), Relaxed);
+        Ok(self.restrict(id, &CpuMask::only(cpu), home, queue, now))
+    }
+
+    /// Lets `id` run where it might before [`Scheduler::pin`]. Returns a CPU to kick.
+    ///
+    /// # Errors
+    /// [`SchedError::BadParameter`] (`EINVAL`): it is not pinned.
+    pub fn unpin(&self, id: UnitId, now: Nanos) -> Result<Option<CpuId>, SchedError> {
+        let (home, queue) = self.lock_home(id);
+        let unit = self.units.at(id);
+        if !unit.pinned.swap(false, Relaxed) {
+            return Err(SchedError::BadParameter);
+        }
+        let before = unit.unpinned.load(Relaxed);
+        Ok(self.restrict(id, &before, home, queue, now))
+    }
+
+    fn check_online(&self, mask: &CpuMask) -> Result<(), SchedError> {
+        if mask.and(&self.online()).is_empty() {
+            return Err(SchedError::BadParameter);
+        }
+        Ok(())
+    }
+
+    /// Sets the affinity of `id`, whose home is `home` and locked: who places the unit looks
+    /// at it under that lock.
+    fn restrict(
+        &self,
+        id: UnitId,
+        mask: &CpuMask,
+        home: CpuId,
+        mut queue: Guard<'_, Queue<P::Queue>>,
+        now: Nanos,
+    ) -> Option<CpuId> {
+        let unit = self.units.at(id);
+        unit.affinity.store(mask, SeqCst);
         if mask.contains(home) {
-            return Ok(None);
+            return None;
         }
         if unit.linked.load(Relaxed) {
             // Still marked queued, so it is ours to place.
             self.unlink(home, &mut queue, id);
             drop(queue);
-            return Ok(self.place(id, Why::Continues, now));
+            return self.place(id, Why::Continues, now);
         }
-        Ok((unit.word.load(SeqCst) & ON_CPU != 0).then_some(home))
+        (unit.word.load(SeqCst) & ON_CPU != 0).then_some(home)
     }
 
     /// CPUs `id` may run on.
     #[must_use]
     pub fn affinity(&self, id: UnitId) -> CpuMask {
-        CpuMask(self.units.at(id).affinity.load(Relaxed))
+        let _home = self.lock_home(id);
+        self.units.at(id).affinity.load(Relaxed)
     }
 
     /// Makes `id` run on the CPUs of `mask` where there is a choice.
-    pub fn set_preference(&self, id: UnitId, mask: CpuMask) {
-        self.units.at(id).preference.store(mask.0, Relaxed);
+    pub fn set_preference(&self, id: UnitId, mask: &CpuMask) {
+        let _home = self.lock_home(id);
+        self.units.at(id).preference.store(mask, Relaxed);
     }
 
     /// CPUs `id` prefers.
     #[must_use]
     pub fn preference(&self, id: UnitId) -> CpuMask {
-        CpuMask(self.units.at(id).preference.load(Relaxed))
+        let _home = self.lock_home(id);
+        self.units.at(id).preference.load(Relaxed)
     }
 
     /// Nanoseconds `cpu` had nothing to run since the clock began.
     #[must_use]
     pub fn idle_time(&self, cpu: CpuId, now: Nanos) -> u64 {
-        let Some(slot) = self.slots.get(cpu.0 as usize) else {
+        let Some(slot) = self.slots.get(cpu) else {
             return 0;
         };
         let queue = slot.queue.lock();

@@ -1,7 +1,7 @@
 //! Units and the table they live in.
 
 use super::runstate::{Account, RunState};
-use crate::addr::{CpuId, DomId, Nanos, VcpuId};
+use crate::addr::{AtomicCpuMask, CpuId, CpuMask, DomId, Nanos, VcpuId};
 use crate::sync::Once;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -35,6 +35,8 @@ pub enum SchedError {
     PauseCount,
     /// A weight, cap or affinity outside what is allowed.
     BadParameter,
+    /// The unit is pinned to a CPU for a while.
+    Pinned,
 }
 
 /// The guest waits for an event.
@@ -77,9 +79,13 @@ pub struct Unit<D> {
     pub(super) next: AtomicU32,
     pub(super) prev: AtomicU32,
     /// CPUs it may run on.
-    pub(super) affinity: AtomicU64,
+    pub(super) affinity: AtomicCpuMask,
     /// CPUs it should run on rather than on others.
-    pub(super) preference: AtomicU64,
+    pub(super) preference: AtomicCpuMask,
+    /// Whether it is pinned to one CPU for a while.
+    pub(super) pinned: AtomicBool,
+    /// Its affinity before it was pinned.
+    pub(super) unpinned: AtomicCpuMask,
     pub(super) account: Account,
     used: AtomicBool,
     owner: AtomicU32,
@@ -95,8 +101,10 @@ impl<D: Default> Unit<D> {
             linked: AtomicBool::new(false),
             next: AtomicU32::new(0),
             prev: AtomicU32::new(0),
-            affinity: AtomicU64::new(!0),
-            preference: AtomicU64::new(!0),
+            affinity: AtomicCpuMask::new(CpuMask::ALL),
+            preference: AtomicCpuMask::new(CpuMask::ALL),
+            pinned: AtomicBool::new(false),
+            unpinned: AtomicCpuMask::new(CpuMask::ALL),
             account: Account::new(),
             used: AtomicBool::new(false),
             owner: AtomicU32::new(0),
@@ -117,14 +125,14 @@ impl<D> Unit<D> {
     #[must_use]
     #[inline]
     pub fn allows(&self, cpu: CpuId) -> bool {
-        self.affinity.load(Relaxed) >> cpu.0 & 1 != 0
+        self.affinity.contains(cpu, Relaxed)
     }
 
     /// Whether it should run on `cpu` rather than elsewhere.
     #[must_use]
     #[inline]
     pub fn prefers(&self, cpu: CpuId) -> bool {
-        self.preference.load(Relaxed) >> cpu.0 & 1 != 0
+        self.preference.contains(cpu, Relaxed)
     }
 
     /// Nanoseconds since it entered the state it is in.
@@ -241,8 +249,9 @@ impl<D: Default> Units<D> {
                 {
                     unit.owner
                         .store(u32::from(dom.0) << 16 | u32::from(vcpu.0), Relaxed);
-                    unit.affinity.store(!0, Relaxed);
-                    unit.preference.store(!0, Relaxed);
+                    unit.affinity.store(&CpuMask::ALL, Relaxed);
+                    unit.preference.store(&CpuMask::ALL, Relaxed);
+                    unit.pinned.store(false, Relaxed);
                     unit.account.reset(now);
                     unit.word.store(OFFLINE, SeqCst);
                     return Ok(UnitId((c * CHUNK + n) as u32));

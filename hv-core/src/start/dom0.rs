@@ -127,7 +127,7 @@ fn unpack(mm: &HostMm, module: &Module) -> Result<Option<Vec<u8>>, String> {
 }
 
 fn dom0_vcpus(options: &Options) -> u16 {
-    let cpus = machine::cpus::online().iter().count() as u32;
+    let cpus = machine::cpus::online().count() as u32;
     let range = &options.dom0_max_vcpus;
     // The command line may ask for more than there are; Xen's limit for PV is 8192,
     // ours what the shared-info page has room for.

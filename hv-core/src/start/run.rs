@@ -40,10 +40,19 @@ pub fn main(info: &'static BootInfo) -> ! {
     hardware::discover(info, &options);
     console::set_clock(time::now);
     host::init(&info.memory_map);
+    make_room_for_cpus();
     BOOT.call_once(|| Boot { info, options });
     area::build(CpuId(0), zeroed_frame);
     // SAFETY: the area was just built; everything worth keeping is in `BOOT`.
     unsafe { area::switch_stack(CpuId(0), on_own_stack) }
+}
+
+/// Allocates what the other CPUs need before they run, as many as there are.
+fn make_room_for_cpus() {
+    let count = machine::cpu_count();
+    machine::tlb::make_room(count);
+    timers::make_room(count);
+    SCHEDULER.make_room(count);
 }
 
 /// The boot CPU, on its own stack.
@@ -62,6 +71,7 @@ extern "C" fn on_own_stack() -> ! {
     tune(&boot.options);
     dom0::build(boot.info, &boot.options);
     READY.store(true, Ordering::Release);
+    wake_others();
     isolation::arm();
     machine::arm_clearing();
     trap::run_guests()
@@ -154,12 +164,22 @@ extern "C" fn other_cpu(cpu: CpuId) -> ! {
     unsafe { area::enter(cpu) };
     take_part(cpu);
     hardware::started(cpu);
+    // Asleep: hundreds of CPUs that spin would take their share of power, heat and, where
+    // they are somebody's virtual CPUs, time from the one that builds dom0.
     while !READY.load(Ordering::Acquire) {
-        machine::relax();
+        machine::wait_for_interrupt();
     }
     isolation::arm();
     machine::arm_clearing();
     trap::run_guests()
+}
+
+/// Wakes the CPUs that wait for [`READY`].
+fn wake_others() {
+    let here = machine::cpu_id();
+    for cpu in machine::online_cpus().without(here).iter() {
+        machine::kick(cpu);
+    }
 }
 
 /// Makes this CPU ready to run guests.

@@ -14,6 +14,7 @@
 //! another CPU was later and wins.
 
 use crate::addr::{CpuId, DomId, MAX_CPUS, Nanos, VcpuId};
+use crate::percpu::PerCpu;
 use crate::sync::{Level, Lock};
 use alloc::vec::Vec;
 use core::sync::atomic::{
@@ -367,24 +368,29 @@ impl Default for TimerQueue {
 /// The timers of all CPUs.
 #[derive(Debug)]
 pub struct Timers {
-    queues: [Line; MAX_CPUS],
+    queues: PerCpu<Lock<TimerQueue>>,
 }
 
-#[derive(Debug)]
-#[repr(align(64))]
-struct Line(Lock<TimerQueue>);
+const fn empty_queue() -> Lock<TimerQueue> {
+    Lock::new(Level::Timer, TimerQueue::new())
+}
 
 impl Timers {
     /// No timers.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            queues: [const { Line(Lock::new(Level::Timer, TimerQueue::new())) }; MAX_CPUS],
+            queues: PerCpu::new(empty_queue()),
         }
     }
 
+    /// Makes room for `count` CPUs. Before the second one runs.
+    pub fn make_room(&self, count: usize) {
+        self.queues.make_room(count, empty_queue);
+    }
+
     fn queue(&self, cpu: CpuId) -> &Lock<TimerQueue> {
-        &self.queues[cpu.0 as usize].0
+        self.queues.of(cpu)
     }
 
     /// Makes room on `cpu` for `total` timers, so that setting them cannot fail there.

@@ -8,26 +8,36 @@
 //! Every function here is about the CPU that calls it.
 
 use super::timer_queue::{Due, NEVER, Timer, TimerError, Timers};
-use crate::addr::{CpuId, MAX_CPUS, Nanos};
+use crate::addr::{CpuId, Nanos};
 use crate::arch::machine;
+use crate::percpu::PerCpu;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 static TIMERS: Timers = Timers::new();
 
 /// What only its own CPU uses.
-#[repr(align(64))]
 struct Clock {
     /// What the clock is set to.
     armed: AtomicU64,
     slice_end: AtomicU64,
 }
 
-static CLOCKS: [Clock; MAX_CPUS] = [const {
-    Clock {
-        armed: AtomicU64::new(NEVER.0),
-        slice_end: AtomicU64::new(NEVER.0),
+static CLOCKS: PerCpu<Clock> = PerCpu::new(Clock::unset());
+
+impl Clock {
+    const fn unset() -> Self {
+        Self {
+            armed: AtomicU64::new(NEVER.0),
+            slice_end: AtomicU64::new(NEVER.0),
+        }
     }
-}; MAX_CPUS];
+}
+
+/// Makes room for `count` CPUs. Before the second one runs.
+pub fn make_room(count: usize) {
+    TIMERS.make_room(count);
+    CLOCKS.make_room(count, Clock::unset);
+}
 
 /// What a CPU does about its timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,5 +128,5 @@ fn arm_by(here: CpuId, deadline: Nanos) {
 
 #[inline]
 fn clock(cpu: CpuId) -> &'static Clock {
-    &CLOCKS[cpu.0 as usize]
+    CLOCKS.of(cpu)
 }

@@ -57,10 +57,7 @@ fn inspect(here: CpuId, bits: u32, now: Nanos) {
 
 /// Asks the scheduler and does what it says.
 fn schedule(here: CpuId, loaded: Option<UnitId>, now: Nanos) {
-    let decision = SCHEDULER.pick(here, now);
-    for cpu in decision.kick.iter() {
-        machine::kick(cpu);
-    }
+    let decision = SCHEDULER.pick(here, now, machine::kick);
     if decision.next != loaded {
         put_away(now);
         if let Some(unit) = decision.next {

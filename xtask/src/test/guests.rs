@@ -78,11 +78,11 @@ impl std::fmt::Display for Place {
 }
 
 /// What a hypervisor made of one case; `Ok` is a pass.
-type Verdict = Result<(), String>;
+pub type Verdict = Result<(), String>;
 
 /// The verdicts, in the order the cases ran.
 #[derive(Default)]
-struct Verdicts(Vec<(String, Verdict)>);
+pub struct Verdicts(Vec<(String, Verdict)>);
 
 impl Verdicts {
     fn get(&self, name: &str) -> Option<&Verdict> {
@@ -268,7 +268,7 @@ fn boot(place: Place, kernel: &Path, wanted: &[String], life: usize) -> Result<(
 }
 
 /// Reads the verdicts from a console.
-fn read(console: &[String]) -> (Verdicts, bool) {
+pub fn read(console: &[String]) -> (Verdicts, bool) {
     let mut verdicts = Verdicts::default();
     let mut failing = false;
     let mut complete = false;

@@ -2,6 +2,7 @@
 //! `N passed, M failed` on a line of its own, and fails when anything did.
 
 mod boots;
+mod cpus;
 mod devices;
 mod domains;
 pub mod guests;
@@ -67,6 +68,8 @@ pub enum Part {
     Sanitize,
     /// Tiny PV kernels, on Oxen and on real Xen
     Guests,
+    /// A tiny PV kernel on each of 130 CPUs
+    Cpus,
     /// Debian's kernels on many machines
     Boots,
     /// Disks and network cards
@@ -90,7 +93,7 @@ impl Args {
             // Another compilation of nearly everything.
             Part::Sanitize => false,
             Part::Devices | Part::Load | Part::Domains => !self.quick,
-            Part::Lints | Part::Host | Part::Guests | Part::Boots => true,
+            Part::Lints | Part::Host | Part::Guests | Part::Cpus | Part::Boots => true,
         };
         if self.parts.is_empty() {
             by_default
@@ -122,6 +125,7 @@ impl Args {
             Part::Miri => miri::tests(report, self.all_of_miri),
             Part::Sanitize => sanitize::tests(report),
             Part::Guests => guests::run(report, |emulator| self.wants_on(emulator)),
+            Part::Cpus => cpus::run(report, on),
             Part::Boots => {
                 if self.wants_on(Emulator::Qemu) {
                     boots::run(report, on, self.quick, self.every_machine);

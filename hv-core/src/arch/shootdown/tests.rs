@@ -69,11 +69,12 @@ fn alone() -> Alone {
 #[test]
 fn idle_cpus_are_not_interrupted() {
     let s = Shootdown::new();
+    s.make_room(2);
     let cpu = alone();
     s.enter_guest_root(CpuId(1));
     s.leave_guest_root(CpuId(1));
-    s.flush(CpuMask(!0), &cpu);
-    s.flush_page(GuestVa(0x1234), CpuMask(3), &cpu);
+    s.flush(&CpuMask::ALL, &cpu);
+    s.flush_page(GuestVa(0x1234), &CpuMask::first(2), &cpu);
     assert_eq!(cpu.interrupts.load(Ordering::SeqCst), 0);
     assert_eq!(cpu.all.load(Ordering::SeqCst), 1);
     assert_eq!(cpu.pages.load(Ordering::SeqCst), 1);
@@ -86,12 +87,12 @@ fn a_cpu_that_flushed_since_is_left_alone() {
     s.enter_guest_root(CpuId(0));
     let stamp = s.now();
     s.note_flush(CpuId(0));
-    s.flush_since(stamp, CpuMask::only(CpuId(0)), &cpu);
+    s.flush_since(stamp, &CpuMask::only(CpuId(0)), &cpu);
     assert_eq!(cpu.all.load(Ordering::SeqCst), 0);
     let stamp = s.now();
-    s.flush_since(stamp, CpuMask::only(CpuId(0)), &cpu);
+    s.flush_since(stamp, &CpuMask::only(CpuId(0)), &cpu);
     assert_eq!(cpu.all.load(Ordering::SeqCst), 1);
-    s.flush_since(stamp, CpuMask::only(CpuId(0)), &cpu);
+    s.flush_since(stamp, &CpuMask::only(CpuId(0)), &cpu);
     assert_eq!(
         cpu.all.load(Ordering::SeqCst),
         1,
@@ -105,7 +106,7 @@ fn the_wrap_flushes_everyone() {
     let cpu = alone();
     let stamp = s.now();
     s.note_flush(CpuId(0));
-    s.flush_since(stamp, CpuMask::only(CpuId(0)), &cpu);
+    s.flush_since(stamp, &CpuMask::only(CpuId(0)), &cpu);
     assert_eq!(cpu.all.load(Ordering::SeqCst), 1);
 }
 
@@ -113,8 +114,8 @@ fn the_wrap_flushes_everyone() {
 struct Machine {
     shootdown: Shootdown,
     table: AtomicU64,
-    tlb: [AtomicU64; 4],
-    interrupt: [AtomicBool; 4],
+    tlb: Vec<AtomicU64>,
+    interrupt: Vec<AtomicBool>,
 }
 
 struct One<'a>(&'a Machine, CpuId);
@@ -159,18 +160,37 @@ impl One<'_> {
 
 #[test]
 fn no_cpu_keeps_a_stale_entry_and_nobody_waits_for_ever() {
+    shoot_each_other([0, 1, 2, 3]);
+}
+
+#[test]
+fn cpus_of_different_words_flush_each_other() {
+    shoot_each_other([1, 63, 64, 200]);
+}
+
+/// Lets the CPUs `ids` change a page table and flush each other.
+fn shoot_each_other(ids: [u16; 4]) {
     const CPUS: usize = 4;
+    let all = ids
+        .map(CpuId)
+        .into_iter()
+        .fold(CpuMask::NONE, CpuMask::with);
+    let slots = usize::from(ids[CPUS - 1]) + 1;
     let rounds = if cfg!(miri) { 20 } else { 3000 };
+    let shootdown = Shootdown::new();
+    shootdown.make_room(slots);
     let machine = Arc::new(Machine {
-        shootdown: Shootdown::new(),
+        shootdown,
         table: AtomicU64::new(0),
-        tlb: [const { AtomicU64::new(NOTHING) }; CPUS],
-        interrupt: [const { AtomicBool::new(false) }; CPUS],
+        tlb: (0..slots).map(|_| AtomicU64::new(NOTHING)).collect(),
+        interrupt: (0..slots).map(|_| AtomicBool::new(false)).collect(),
     });
     let barrier = Arc::new(Barrier::new(CPUS));
     let running = Arc::new(AtomicUsize::new(CPUS));
-    let threads: Vec<_> = (0..CPUS as u16)
-        .map(|n| {
+    let threads: Vec<_> = ids
+        .into_iter()
+        .enumerate()
+        .map(|(turn, n)| {
             let (machine, barrier, running) = (machine.clone(), barrier.clone(), running.clone());
             thread::spawn(move || {
                 let cpu = One(&machine, CpuId(n));
@@ -179,19 +199,18 @@ fn no_cpu_keeps_a_stale_entry_and_nobody_waits_for_ever() {
                 for round in 0..rounds {
                     cpu.take_interrupt();
                     cpu.access();
-                    if round % 7 == u64::from(n) {
+                    if round % 7 == turn as u64 {
                         // Unmap, stamp, flush where needed: from then on nobody may
                         // translate to a value from before.
                         let version = machine.table.fetch_add(1, Ordering::SeqCst) + 1;
                         let stamp = machine.shootdown.now();
                         match round % 3 {
-                            0 => machine.shootdown.flush(CpuMask(0xf), &cpu),
-                            1 => machine
-                                .shootdown
-                                .flush_page(GuestVa(0x1000), CpuMask(0xf), &cpu),
-                            _ => machine.shootdown.flush_since(stamp, CpuMask(0xf), &cpu),
+                            0 => machine.shootdown.flush(&all, &cpu),
+                            1 => machine.shootdown.flush_page(GuestVa(0x1000), &all, &cpu),
+                            _ => machine.shootdown.flush_since(stamp, &all, &cpu),
                         }
-                        for tlb in &machine.tlb {
+                        for id in ids {
+                            let tlb = &machine.tlb[usize::from(id)];
                             assert!(tlb.load(Ordering::SeqCst) >= version);
                         }
                     }

@@ -264,6 +264,12 @@ fn silence_pic() {
     }
 }
 
+/// Whether CPUs with APIC ids of more than 8 bits can be told anything.
+#[must_use]
+pub fn names_wide_ids() -> bool {
+    matches!(apic().mode, Mode::Msr)
+}
+
 /// The APIC id of the CPU that asks.
 #[must_use]
 pub fn id() -> u32 {

@@ -1,75 +1,88 @@
 //! Which processor is which: dense CPU numbers to APIC and ACPI ids.
 
 use super::apic;
-use crate::addr::{CpuId, CpuMask, MAX_CPUS};
+use crate::addr::{AtomicCpuMask, CpuId, CpuMask, MAX_CPUS};
 use crate::arch::CpuIds;
-use crate::arch::platform::Platform;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::arch::platform::{Platform, device_target};
+use crate::sync::Once;
+use alloc::boxed::Box;
+use core::sync::atomic::Ordering;
 
-const NONE: u32 = u32::MAX;
-static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(NONE) }; MAX_CPUS];
-static ACPI_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(NONE) }; MAX_CPUS];
-static COUNT: AtomicUsize = AtomicUsize::new(1);
-static ONLINE: AtomicU64 = AtomicU64::new(1);
+/// The numbers of all CPUs, by CPU.
+struct Numbers {
+    apic: Box<[u32]>,
+    acpi: Box<[u32]>,
+}
+
+static NUMBERS: Once<Numbers> = Once::new();
+static ONLINE: AtomicCpuMask = AtomicCpuMask::new(CpuMask::only(CpuId(0)));
 
 /// Numbers the processors: the one that runs is CPU 0, the others follow in the
-/// firmware's order, up to `most` in all.
+/// firmware's order, up to `most` in all. The local APIC has been set up.
 pub fn init(platform: &Platform, most: usize) {
-    let me = apic::id();
-    let mine = platform.processors.iter().filter(|p| p.apic_id == me);
-    let others = platform
-        .processors
-        .iter()
-        .filter(|p| p.enabled && p.apic_id != me);
-    APIC_IDS[0].store(me, Ordering::Relaxed);
-    ACPI_IDS[0].store(0, Ordering::Relaxed);
     let most = most.clamp(1, MAX_CPUS);
-    for (n, p) in mine.take(1).enumerate() {
-        ACPI_IDS[n].store(p.acpi_id, Ordering::Relaxed);
+    let chosen = platform.choose_processors(apic::id(), most, apic::names_wide_ids());
+    if chosen.too_many > 0 {
+        log::warn!(
+            "{} processors are not used: maxcpus= allows {most}, and this build {MAX_CPUS}",
+            chosen.too_many
+        );
     }
-    let mut count = 1;
-    for p in others {
-        if count == most {
-            log::info!("more processors than the {most} to be used");
-            break;
-        }
-        APIC_IDS[count].store(p.apic_id, Ordering::Relaxed);
-        ACPI_IDS[count].store(p.acpi_id, Ordering::Relaxed);
-        count += 1;
+    if chosen.too_wide > 0 {
+        log::warn!(
+            "{} processors are not used: their APIC ids need x2APIC mode",
+            chosen.too_wide
+        );
     }
-    COUNT.store(count, Ordering::Release);
+    NUMBERS.call_once(|| Numbers {
+        apic: chosen.processors.iter().map(|p| p.apic_id).collect(),
+        acpi: chosen.processors.iter().map(|p| p.acpi_id).collect(),
+    });
 }
 
 /// Number of CPUs found (some may have failed to start; see [`online`]).
 #[must_use]
 pub fn count() -> usize {
-    COUNT.load(Ordering::Acquire)
+    NUMBERS.get().map_or(1, |n| n.apic.len())
 }
 
 /// CPUs that run.
 #[must_use]
 pub fn online() -> CpuMask {
-    CpuMask(ONLINE.load(Ordering::Acquire))
+    ONLINE.load(Ordering::Acquire)
+}
+
+/// Whether `cpu` runs.
+#[must_use]
+pub fn is_online(cpu: CpuId) -> bool {
+    ONLINE.contains(cpu, Ordering::Acquire)
 }
 
 /// Marks `cpu` as running.
 pub(super) fn set_online(cpu: CpuId) {
-    ONLINE.fetch_or(1 << cpu.0, Ordering::AcqRel);
+    ONLINE.set(cpu, Ordering::AcqRel);
 }
 
 /// APIC id of a CPU; `None` if there is no such CPU.
 #[must_use]
 #[inline]
 pub fn apic_id(cpu: CpuId) -> Option<u32> {
-    let id = APIC_IDS.get(usize::from(cpu.0))?.load(Ordering::Relaxed);
-    (id != NONE).then_some(id)
+    NUMBERS.get()?.apic.get(usize::from(cpu.0)).copied()
 }
 
 /// ACPI processor id of a CPU; `None` if there is no such CPU.
 #[must_use]
 pub fn acpi_id(cpu: CpuId) -> Option<u32> {
-    let id = ACPI_IDS.get(usize::from(cpu.0))?.load(Ordering::Relaxed);
-    (id != NONE).then_some(id)
+    NUMBERS.get()?.acpi.get(usize::from(cpu.0)).copied()
+}
+
+/// APIC id of the CPU that a device's interrupts meant for `cpu` go to: without interrupt
+/// remapping a device can name 8-bit ids only. `None`: it can name no CPU that runs.
+#[must_use]
+pub fn apic_id_for_devices(cpu: CpuId) -> Option<u32> {
+    let ids = &NUMBERS.get()?.apic;
+    let target = device_target(usize::from(cpu.0), ids, |n| is_online(CpuId(n as u16)))?;
+    ids.get(target).copied()
 }
 
 /// A CPU's numbers and state; `None` if there is no such CPU.
@@ -78,6 +91,6 @@ pub fn ids(cpu: CpuId) -> Option<CpuIds> {
     Some(CpuIds {
         apic: apic_id(cpu)?,
         acpi: acpi_id(cpu)?,
-        online: online().contains(cpu),
+        online: is_online(cpu),
     })
 }

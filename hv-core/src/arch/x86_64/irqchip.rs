@@ -8,12 +8,13 @@ use crate::arch::interrupt::Source;
 use crate::arch::msi::{Message, MsiCapability, MsixCapability, PciAddress};
 use crate::arch::vectors::DeviceVector;
 
-/// Makes `source` send `vector` to `cpu`. A pin and a maskable message are masked
+/// Makes `source` send `vector` to `cpu`, or to another CPU if devices cannot name that
+/// one. A pin and a maskable message are masked
 /// then; an MSI capability is not turned on (the guest's driver does that). Returns
 /// whether there was something to program.
 #[must_use]
 pub fn route(source: &Source, vector: DeviceVector, cpu: CpuId) -> bool {
-    let Some(apic_id) = cpus::apic_id(cpu) else {
+    let Some(apic_id) = cpus::apic_id_for_devices(cpu) else {
         return false;
     };
     match *source {

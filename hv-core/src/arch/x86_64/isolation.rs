@@ -11,8 +11,8 @@
     reason = "names the pages of entry code; sets the entry data"
 )]
 
-use super::{cpu_area, entry, local};
-use crate::addr::{CpuId, GuestVa, MAX_CPUS, Mfn};
+use super::{cpu_area, cpus, entry, local};
+use crate::addr::{CpuId, GuestVa, Mfn};
 use crate::arch::FrameMem;
 use crate::mm::host_map::{self, DirectMap, Prot};
 use crate::mm::{layout, pte};
@@ -37,7 +37,7 @@ pub fn enable(mut frame: impl FnMut() -> Mfn) -> [u64; layout::SLOTS] {
     let mut slots = [0; layout::SLOTS];
     slots[0] = host[0];
     let areas = frame();
-    for cpu in (0..MAX_CPUS as u16).map(CpuId) {
+    for cpu in (0..cpus::count() as u16).map(CpuId) {
         show_area(areas, cpu, &mut frame);
     }
     slots[slot_of(cpu_area::ENTRY_AREAS)] = areas.addr().raw() | TABLE;

@@ -5,7 +5,7 @@
 )]
 
 use super::cpu_area::{AREA_SIZE, DATA_PAGE, ENTRY_AREAS, EntryData, page_va};
-use crate::addr::{CpuId, MAX_CPUS, Mfn};
+use crate::addr::{CpuId, CpuMask, MAX_CPUS, Mfn};
 use crate::arch::regs::GuestRegs;
 use crate::domain::{Domain, Vcpu, VcpuState};
 use crate::hypercall::Call;
@@ -35,6 +35,8 @@ pub struct Current {
 pub struct CpuLocal {
     /// This CPU.
     pub id: CpuId,
+    /// The set of this CPU.
+    only: CpuMask,
     /// Which vCPU is loaded.
     pub(super) current: UnsafeCell<Option<Current>>,
     /// Locks held, by level (debug builds).
@@ -59,6 +61,7 @@ impl CpuLocal {
     pub fn new(id: CpuId) -> Self {
         Self {
             id,
+            only: CpuMask::only(id),
             current: UnsafeCell::new(None),
             held_locks: Cell::new([0; Level::COUNT]),
             gdt_mapped: Cell::new([None; 14]),
@@ -154,6 +157,13 @@ pub fn local() -> &'static CpuLocal {
     // SAFETY: `local` was set up for this CPU before it ran in its area and is never
     // freed; the type is not Sync, so the reference stays on this CPU.
     unsafe { &*((*data()).local as *const CpuLocal) }
+}
+
+/// The set of this CPU. Kept, so that asking for it costs nothing.
+#[inline]
+#[must_use]
+pub fn this_cpu() -> &'static CpuMask {
+    &local().only
 }
 
 static BOOT_HELD: [AtomicU8; Level::COUNT] = [const { AtomicU8::new(0) }; Level::COUNT];

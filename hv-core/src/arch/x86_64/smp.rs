@@ -171,7 +171,7 @@ pub unsafe fn start_others(plan: &mut Plan<'_>) -> usize {
             .as_ptr()
             .copy_to_nonoverlapping(plan.page_at.as_ptr(), 4096);
     }
-    cpus::online().iter().count()
+    cpus::online().count()
 }
 
 /// # Safety
@@ -226,7 +226,7 @@ fn start_one(cpu: CpuId, apic_id: u32, page: u8) -> bool {
 
 fn wait_for(cpu: CpuId, nanos: u64) -> bool {
     let until = tsc().wrapping_add(clock::ticks(nanos));
-    while !cpus::online().contains(cpu) {
+    while !cpus::is_online(cpu) {
         answer_ping();
         if tsc().wrapping_sub(until).cast_signed() > 0 {
             return false;

@@ -81,17 +81,22 @@ impl Tlb for MachineTlb {
     }
 
     #[inline]
-    fn flush_since(&self, stamp: FlushStamp, cpus: CpuMask) {
+    fn flush_since(&self, stamp: FlushStamp, cpus: &CpuMask) {
         SHOOTDOWN.flush_since(stamp, cpus, &Cpu);
     }
 
-    fn flush(&self, cpus: CpuMask) {
+    fn flush(&self, cpus: &CpuMask) {
         SHOOTDOWN.flush(cpus, &Cpu);
     }
 
-    fn flush_page(&self, va: GuestVa, cpus: CpuMask) {
+    fn flush_page(&self, va: GuestVa, cpus: &CpuMask) {
         SHOOTDOWN.flush_page(va, cpus, &Cpu);
     }
+}
+
+/// Makes room for `count` CPUs. Before the second one runs.
+pub fn make_room(count: usize) {
+    SHOOTDOWN.make_room(count);
 }
 
 /// Answers flush requests of other CPUs. Wait loops and the

@@ -1,50 +1,53 @@
 //! Where and how much vCPUs run.
 
 use super::{After, Request, vcpu_of};
-use crate::addr::{CpuMask, GuestVa};
+use crate::addr::{CpuId, CpuMask, GuestVa, MASK_WORDS};
 use crate::arch::machine;
+use crate::domain::Domain;
 use crate::domain::notify::SCHEDULER;
-use crate::domain::{Domain, Vcpu};
 use crate::hypercall::{Call, Error};
+use crate::sched::SchedError;
 use crate::time;
-use core::sync::atomic::Ordering;
 use xen_abi::domctl as abi;
 
-/// Reads the first 64 bits of a bitmap in the caller's memory.
+/// Reads a bitmap of CPUs in the caller's memory. Bits of CPUs that cannot be count for
+/// nothing.
 ///
 /// # Errors
 /// `EFAULT`.
-fn read_bitmap(call: &Call<'_>, map: &abi::XenctlBitmap) -> Result<u64, Error> {
-    let mut bytes = [0_u8; 8];
-    let len = (map.nr_bits as usize).div_ceil(8).min(8);
+fn read_bitmap(call: &Call<'_>, map: &abi::XenctlBitmap) -> Result<CpuMask, Error> {
+    let mut bytes = [0_u8; MASK_WORDS * 8];
+    let len = (map.nr_bits as usize).div_ceil(8).min(bytes.len());
     call.guest()
         .read_slice(GuestVa(map.bitmap), &mut bytes[..len])?;
-    let kept = match map.nr_bits {
-        n @ 0..64 => (1 << n) - 1,
-        _ => u64::MAX,
-    };
-    Ok(u64::from_le_bytes(bytes) & kept)
+    let (words, _) = bytes.as_chunks::<8>();
+    let words = core::array::from_fn(|n| u64::from_le_bytes(words[n]));
+    Ok(CpuMask::from_words(words).and(&CpuMask::first(map.nr_bits as usize)))
 }
 
-/// Writes a bitmap into the caller's memory, as far as there is room.
+/// Writes a bitmap into the caller's memory, as far as there is room. All that the caller has
+/// room for is defined, up to [`MOST_BYTES`].
 ///
 /// # Errors
 /// `EFAULT`.
-pub fn write_bitmap(call: &Call<'_>, map: &abi::XenctlBitmap, bits: u64) -> Result<(), Error> {
-    let len = (map.nr_bits as usize).div_ceil(8);
-    let bytes = bits.to_le_bytes();
-    let known = len.min(8);
-    let space = call.guest();
-    space.write_bytes(GuestVa(map.bitmap), &bytes[..known])?;
-    // All that the caller has room for is defined.
-    for n in known..len.min(MOST_BYTES) {
-        space.write_bytes(GuestVa(map.bitmap).add(n as u64), &[0])?;
+pub fn write_bitmap(call: &Call<'_>, map: &abi::XenctlBitmap, bits: &CpuMask) -> Result<(), Error> {
+    let mut bytes = [0_u8; MOST_BYTES];
+    for (eight, word) in bytes.chunks_exact_mut(8).zip(bits.words()) {
+        eight.copy_from_slice(&word.to_le_bytes());
     }
-    Ok(())
+    let len = (map.nr_bits as usize).div_ceil(8).min(MOST_BYTES);
+    Ok(call
+        .guest()
+        .write_bytes(GuestVa(map.bitmap), &bytes[..len])?)
 }
 
 /// Bytes of the largest bitmap of CPUs that is filled to its end.
 const MOST_BYTES: usize = 1024;
+
+/// CPUs this host has: the bits of a vCPU's affinity that mean something.
+fn present() -> CpuMask {
+    CpuMask::first(machine::cpu_count())
+}
 
 /// Which of a vCPU's affinities a command is about.
 struct Wanted {
@@ -81,45 +84,30 @@ pub(super) fn set_affinity(
     let op: abi::XenDomctlVcpuaffinity = request.body();
     let vcpu = vcpu_of(domain, op.vcpu)?;
     let wanted = Wanted::of(&op)?;
-    let online = SCHEDULER.online().0;
+    let online = SCHEDULER.online();
     if op.flags & abi::XEN_VCPUAFFINITY_FORCE != 0 {
-        let before = vcpu.pinned_from.swap(0, Ordering::SeqCst);
-        if before != 0 {
-            pin(vcpu, before)?;
-        }
+        // Not pinned: there is nothing to force.
+        let unpinned = SCHEDULER.unpin(vcpu.unit, time::now());
+        unpinned.ok().flatten().into_iter().for_each(machine::kick);
     }
     if wanted.hard {
         let mask = read_bitmap(call, &op.cpumap_hard)?;
-        if mask & online == 0 {
-            return Err(Error::Invalid);
-        }
-        if vcpu.pinned_from.load(Ordering::SeqCst) != 0 {
-            return Err(Error::Busy);
-        }
-        pin(vcpu, mask)?;
-        write_bitmap(call, &op.cpumap_hard, mask & online)?;
+        let kick = SCHEDULER
+            .set_affinity(vcpu.unit, &mask, time::now())
+            .map_err(|why| match why {
+                SchedError::Pinned => Error::Busy,
+                _ => Error::Invalid,
+            })?;
+        kick.into_iter().for_each(machine::kick);
+        write_bitmap(call, &op.cpumap_hard, &mask.and(&online))?;
     }
     if wanted.soft {
         let mask = read_bitmap(call, &op.cpumap_soft)?;
-        SCHEDULER.set_preference(vcpu.unit, CpuMask(mask));
-        let hard = SCHEDULER.affinity(vcpu.unit).0;
-        write_bitmap(call, &op.cpumap_soft, mask & hard & online)?;
+        SCHEDULER.set_preference(vcpu.unit, &mask);
+        let hard = SCHEDULER.affinity(vcpu.unit);
+        write_bitmap(call, &op.cpumap_soft, &mask.and(&hard).and(&online))?;
     }
     Ok(After::Done)
-}
-
-/// Restricts `vcpu` to the CPUs of `mask`.
-///
-/// # Errors
-/// `EINVAL`: none of them is online.
-fn pin(vcpu: &Vcpu, mask: u64) -> Result<(), Error> {
-    let kick = SCHEDULER
-        .set_affinity(vcpu.unit, CpuMask(mask), time::now())
-        .map_err(|_| Error::Invalid)?;
-    if let Some(cpu) = kick {
-        machine::kick(cpu);
-    }
-    Ok(())
 }
 
 /// `getvcpuaffinity`.
@@ -134,20 +122,25 @@ pub(super) fn get_affinity(
     let vcpu = vcpu_of(domain, op.vcpu)?;
     let wanted = Wanted::of(&op)?;
     if wanted.hard {
-        write_bitmap(call, &op.cpumap_hard, SCHEDULER.affinity(vcpu.unit).0)?;
+        let mask = SCHEDULER.affinity(vcpu.unit).and(&present());
+        write_bitmap(call, &op.cpumap_hard, &mask)?;
     }
     if wanted.soft {
-        write_bitmap(call, &op.cpumap_soft, SCHEDULER.preference(vcpu.unit).0)?;
+        let mask = SCHEDULER.preference(vcpu.unit).and(&present());
+        write_bitmap(call, &op.cpumap_soft, &mask)?;
     }
     Ok(After::Done)
 }
+
+/// The one node, as a bit of a bitmap of nodes; the bitmaps of CPUs do for those too.
+const THE_NODE: CpuId = CpuId(0);
 
 /// `setnodeaffinity`. There is one node.
 ///
 /// `EINVAL`: not that one. `EFAULT`.
 pub(super) fn set_nodes(call: &Call<'_>, request: &Request) -> Result<After, Error> {
     let wanted: abi::XenDomctlNodeaffinity = request.body();
-    if read_bitmap(call, &wanted.nodemap)? & 1 == 0 {
+    if !read_bitmap(call, &wanted.nodemap)?.contains(THE_NODE) {
         return Err(Error::Invalid);
     }
     Ok(After::Done)
@@ -158,7 +151,7 @@ pub(super) fn set_nodes(call: &Call<'_>, request: &Request) -> Result<After, Err
 /// `EFAULT`.
 pub(super) fn get_nodes(call: &Call<'_>, request: &Request) -> Result<After, Error> {
     let asked: abi::XenDomctlNodeaffinity = request.body();
-    write_bitmap(call, &asked.nodemap, 1)?;
+    write_bitmap(call, &asked.nodemap, &CpuMask::only(THE_NODE))?;
     Ok(After::Done)
 }
 

@@ -127,7 +127,7 @@ fn clear(call: &Call<'_>, mapping: &Mapping, addr: u64, mfn: Mfn) -> Result<bool
 fn finish(gone: &[Gone]) {
     let mm = mm::host::get();
     if gone.iter().any(|g| g.stale) {
-        mm.tlb.flush_since(mm.tlb.now(), CpuMask(u64::MAX));
+        mm.tlb.flush_since(mm.tlb.now(), &CpuMask::ALL);
     }
     for one in gone {
         for (done, user) in [(one.host, Use::Host), (one.device, Use::Device)] {

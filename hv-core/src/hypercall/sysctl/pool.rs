@@ -1,7 +1,7 @@
 //! The one CPU pool and its scheduler.
 
 use super::{Call, Error, Request};
-use crate::addr::DomId;
+use crate::addr::{CpuMask, DomId};
 use crate::domain::notify::SCHEDULER;
 use crate::domain::registry;
 use crate::hypercall::domctl::write_bitmap;
@@ -69,9 +69,9 @@ pub(super) fn pool(call: &Call<'_>, request: &mut Request) -> Result<(), Error> 
         abi::XEN_SYSCTL_CPUPOOL_OP_INFO if known => {
             op.sched_id = XEN_SCHEDULER_CREDIT;
             op.n_dom = u32::try_from(registry::all().len()).unwrap_or(u32::MAX);
-            write_bitmap(call, &op.cpumap, SCHEDULER.online().0)?;
+            write_bitmap(call, &op.cpumap, &SCHEDULER.online())?;
         }
-        abi::XEN_SYSCTL_CPUPOOL_OP_FREEINFO => write_bitmap(call, &op.cpumap, 0)?,
+        abi::XEN_SYSCTL_CPUPOOL_OP_FREEINFO => write_bitmap(call, &op.cpumap, &CpuMask::NONE)?,
         abi::XEN_SYSCTL_CPUPOOL_OP_MOVEDOMAIN => {
             let id = u16::try_from(op.domid).map_err(|_| Error::NoDomain)?;
             if DomId(id) == call.domain.id {

@@ -117,7 +117,7 @@ fn weights_256_and_512_are_one_to_two_within_2_percent_on_every_cpu() {
         let (a, b) = (sim.group(256, 0), sim.group(512, 0));
         let pair = [a, b].map(|group| sim.guest(group, Load::Busy));
         for n in pair {
-            sim.pin(n, CpuMask::only(CpuId(cpu)));
+            sim.pin(n, &CpuMask::only(CpuId(cpu)));
         }
         pairs.push(pair);
     }

@@ -43,6 +43,7 @@ struct Sim {
 impl Sim {
     fn new(cpus: u16) -> Self {
         let s = Box::new(System::new(Credit::new()));
+        s.make_room(cpus.into());
         for c in 0..cpus {
             s.add_cpu(CpuId(c));
         }
@@ -85,7 +86,7 @@ impl Sim {
         n
     }
 
-    fn pin(&mut self, n: usize, cpus: CpuMask) {
+    fn pin(&mut self, n: usize, cpus: &CpuMask) {
         let id = self.guests[n].id;
         let kick = self.s.set_affinity(id, cpus, Nanos(self.now)).unwrap();
         self.kick(kick);
@@ -99,7 +100,8 @@ impl Sim {
 
     fn resched(&mut self, cpu: usize) {
         let now = Nanos(self.now);
-        let d = self.s.pick(CpuId(cpu as u16), now);
+        let mut kicked = Vec::new();
+        let d = self.s.pick(CpuId(cpu as u16), now, |c| kicked.push(c));
         let old = core::mem::replace(&mut self.cur[cpu], d.next);
         self.deadline[cpu] = self.now.saturating_add(d.slice.0);
         if let Some(id) = d.next {
@@ -112,9 +114,15 @@ impl Sim {
             let kick = old.and_then(|id| self.s.switched_out(id, now));
             self.kick(kick);
         }
-        for c in d.kick.iter() {
+        for c in kicked {
             self.resched(c.0 as usize);
         }
+    }
+
+    /// What `cpu` would run at `now`, in a simulation where nobody is over a cap.
+    fn next(&self, cpu: CpuId, now: u64) -> Option<UnitId> {
+        let kick = |_| panic!("nobody was parked");
+        self.s.pick(cpu, Nanos(now), kick).next
     }
 
     fn run_until(&mut self, end: u64) {

@@ -12,14 +12,14 @@ fn affinity_is_obeyed_and_moves_a_running_unit() {
     let other = CpuId(1 - first.0);
     let kick = sim
         .s
-        .set_affinity(id, CpuMask::only(other), Nanos(0))
+        .set_affinity(id, &CpuMask::only(other), Nanos(0))
         .unwrap();
     assert_eq!(kick, Some(first));
     sim.kick(kick);
     assert_eq!(sim.cur[other.0 as usize], Some(id));
     assert_eq!(sim.cur[first.0 as usize], None);
     assert_eq!(
-        sim.s.set_affinity(id, CpuMask(1 << 40), Nanos(0)),
+        sim.s.set_affinity(id, &CpuMask::only(CpuId(40)), Nanos(0)),
         Err(SchedError::BadParameter)
     );
 }
@@ -32,13 +32,13 @@ fn a_wake_while_being_switched_out_is_kept() {
     let id = sim.guests[a].id;
     let cpu = sim.s.home(id);
     assert!(sim.s.block(id, || false));
-    assert_eq!(sim.s.pick(cpu, Nanos(5)).next, None);
+    assert_eq!(sim.next(cpu, 5), None);
     // Its context is still being saved: nobody may pick it yet.
     assert_eq!(sim.s.wake(id, Nanos(6)), None);
     let other = CpuId(1 - cpu.0);
-    assert_eq!(sim.s.pick(other, Nanos(7)).next, None);
+    assert_eq!(sim.next(other, 7), None);
     let kicked = sim.s.switched_out(id, Nanos(8)).unwrap();
-    assert_eq!(sim.s.pick(kicked, Nanos(9)).next, Some(id));
+    assert_eq!(sim.next(kicked, 9), Some(id));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_wake_before_the_pick_keeps_it_running() {
     assert!(!sim.s.is_blocked(id));
     assert!(sim.s.block_polling(id, || false));
     assert_eq!(sim.s.wake_poller(id, Nanos(1)), None);
-    assert_eq!(sim.s.pick(CpuId(0), Nanos(2)).next, Some(id));
+    assert_eq!(sim.next(CpuId(0), 2), Some(id));
 }
 
 /// A CPU that stands still gives its unit up: a pause elsewhere need not wait for it, and
@@ -103,7 +103,7 @@ fn pauses_nest_and_outrank_wakes() {
     assert_eq!(sim.s.unpause(id, at), Err(SchedError::PauseCount));
     assert_eq!(sim.s.run_times(id, at).state, RunState::Runnable);
     sim.s.remove_unit(id);
-    assert_eq!(sim.s.pick(CpuId(0), at).next, None);
+    assert_eq!(sim.next(CpuId(0), at.0), None);
 }
 
 #[test]
@@ -112,11 +112,11 @@ fn a_preferred_cpu_is_used_where_there_is_a_choice() {
     let group = sim.group(256, 0);
     let a = sim.guest(group, Load::Naps(MS, MS));
     let id = sim.guests[a].id;
-    sim.s.set_preference(id, CpuMask::only(CpuId(2)));
+    sim.s.set_preference(id, &CpuMask::only(CpuId(2)));
     sim.run_until(20 * MS);
     assert_eq!(sim.s.home(id), CpuId(2));
     // Pinned elsewhere, the preference counts for nothing.
-    sim.pin(a, CpuMask::only(CpuId(1)));
+    sim.pin(a, &CpuMask::only(CpuId(1)));
     sim.run_until(40 * MS);
     assert_eq!(sim.s.home(id), CpuId(1));
     assert_eq!(sim.s.preference(id), CpuMask::only(CpuId(2)));
@@ -155,7 +155,51 @@ fn a_migration_delay_keeps_who_just_ran_where_it_ran() {
         let other = CpuId(1 - sim.s.home(waits).0);
         let runs = sim.cur[other.0 as usize].unwrap();
         assert!(sim.s.block(runs, || false));
-        let picked = sim.s.pick(other, Nanos(sim.now)).next;
+        let picked = sim.next(other, sim.now);
         assert_eq!(picked.is_some(), moves);
     }
+}
+
+#[test]
+fn a_pin_ends_where_it_began() {
+    let mut sim = Sim::new(3);
+    let group = sim.group(256, 0);
+    let a = sim.guest(group, Load::Busy);
+    let id = sim.guests[a].id;
+    let before = CpuMask::first(2);
+    sim.pin(a, &before);
+    assert_eq!(sim.s.unpin(id, Nanos(0)), Err(SchedError::BadParameter));
+    let kick = sim.s.pin(id, CpuId(2), Nanos(0)).unwrap();
+    sim.kick(kick);
+    assert_eq!(sim.cur[2], Some(id));
+    assert_eq!(sim.s.pin(id, CpuId(1), Nanos(0)), Err(SchedError::Pinned));
+    // Tools cannot move it meanwhile, and CPUs that are not there cannot have it.
+    let refused = sim.s.set_affinity(id, &CpuMask::ALL, Nanos(0));
+    assert_eq!(refused, Err(SchedError::Pinned));
+    for cpu in [3, 511, 512, u16::MAX] {
+        let refused = sim.s.pin(id, CpuId(cpu), Nanos(0));
+        assert_eq!(refused, Err(SchedError::BadParameter), "{cpu}");
+    }
+    assert_eq!(sim.s.unpin(id, Nanos(0)), Ok(Some(CpuId(2))));
+    assert_eq!(sim.s.affinity(id), before);
+}
+
+#[test]
+fn cpus_beyond_the_first_word_of_a_mask_are_like_others() {
+    let cpus = if cfg!(miri) { 66 } else { 300 };
+    let mut sim = Sim::new(cpus);
+    let group = sim.group(256, 0);
+    let guests: Vec<_> = (0..cpus).map(|_| sim.guest(group, Load::Busy)).collect();
+    assert!(sim.cur.iter().all(Option::is_some), "one each");
+    let last = CpuId(cpus - 1);
+    let id = sim.guests[guests[0]].id;
+    sim.pin(guests[0], &CpuMask::only(last));
+    sim.run_until(100 * MS);
+    assert_eq!(sim.s.home(id), last);
+    assert!(sim.ran(guests[0]) > 0);
+    // The one that was there, or this one, waits; a CPU of another word that falls idle takes
+    // the one that may move.
+    sim.pin(guests[1], &CpuMask::only(CpuId(0)));
+    sim.run_until(200 * MS);
+    assert!(sim.cur.iter().all(Option::is_some));
 }

@@ -49,6 +49,7 @@ struct Chaos {
 impl Chaos {
     fn new() -> Self {
         let s = Box::new(System::new(Credit::new()));
+        s.make_room(3);
         for c in 0..3 {
             s.add_cpu(CpuId(c));
         }
@@ -81,8 +82,10 @@ impl Chaos {
             return;
         }
         self.kicked &= !(1 << c);
-        let d = self.s.pick(CpuId(cpu), now);
-        self.kicked |= d.kick.0;
+        let kicked = &mut self.kicked;
+        let d = self
+            .s
+            .pick(CpuId(cpu), now, |other| *kicked |= 1 << other.0);
         if let Some(id) = d.next.filter(|n| Some(*n) != self.cur[c]) {
             for o in 0..3 {
                 assert_ne!(self.cur[o], Some(id), "on two CPUs");
@@ -135,7 +138,14 @@ impl Chaos {
             Op::Unpause(u) => self.s.unpause(unit(u), now).unwrap_or(None),
             Op::Up(u) => self.s.up(unit(u), now),
             Op::Down(u) => self.s.down(unit(u), now),
-            Op::Affinity(u, m) => self.s.set_affinity(unit(u), CpuMask(m), now).unwrap(),
+            Op::Affinity(u, m) => {
+                let only = |c: &CpuId| m >> c.0 & 1 != 0;
+                let mask = (0..3)
+                    .map(CpuId)
+                    .filter(only)
+                    .fold(CpuMask::NONE, CpuMask::with);
+                self.s.set_affinity(unit(u), &mask, now).unwrap()
+            }
             Op::Cap(g, cap) => {
                 let group = self.groups[g as usize];
                 self.s.policy().set_params(group, 256, cap).unwrap();
@@ -151,7 +161,9 @@ impl Chaos {
             self.s.policy().set_params(*g, 256, 0).unwrap();
         }
         for u in self.units.clone() {
-            self.s.set_affinity(u, CpuMask(7), Nanos(now)).unwrap();
+            self.s
+                .set_affinity(u, &CpuMask::first(3), Nanos(now))
+                .unwrap();
             while self.s.unpause(u, Nanos(now)).is_ok() {}
             self.s.up(u, Nanos(now));
             self.s.wake(u, Nanos(now));

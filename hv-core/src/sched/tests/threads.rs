@@ -42,7 +42,7 @@ fn wake_and_block_race_on_two_threads() {
                 std::thread::yield_now();
             }
             let was = running;
-            running = s.pick(CpuId(0), now).next.is_some();
+            running = s.pick(CpuId(0), now, |_| ()).next.is_some();
             if was && !running {
                 s.switched_out(id, now);
             }
@@ -58,6 +58,7 @@ fn four_cpus_at_once() {
     const UNITS: usize = 6;
     let steps = if cfg!(miri) { 60 } else { 4_000 };
     let s = Box::new(System::new(Credit::new()));
+    s.make_room(CPUS.into());
     (0..CPUS).for_each(|c| s.add_cpu(CpuId(c)));
     let group = s.policy().add_group().unwrap();
     let units: Vec<UnitId> = (0..UNITS)
@@ -75,7 +76,7 @@ fn four_cpus_at_once() {
     let seen: [AtomicU32; UNITS] = Default::default();
     let resched = |cpu: u16, cur: Option<UnitId>| {
         let now = Nanos(clock.fetch_add(50_000, SeqCst));
-        let next = s.pick(CpuId(cpu), now).next;
+        let next = s.pick(CpuId(cpu), now, |_| ()).next;
         if next != cur {
             if let Some(id) = next {
                 assert_eq!(on[id.index()].swap(1, SeqCst), 0, "on two CPUs");
@@ -114,8 +115,10 @@ fn four_cpus_at_once() {
                             s.wake(units[n], now);
                         }
                         4 => {
-                            let mask = CpuMask(random >> 50 & 15 | 1 << cpu);
-                            s.set_affinity(units[n], mask, now).unwrap();
+                            let only = |c: &CpuId| random >> (50 + c.0) & 1 != 0;
+                            let some = (0..CPUS).map(CpuId).filter(only);
+                            let mask = some.fold(CpuMask::only(CpuId(cpu)), CpuMask::with);
+                            s.set_affinity(units[n], &mask, now).unwrap();
                         }
                         5 => {
                             if let Some(id) = cur {

@@ -6,6 +6,7 @@ use test_guests::hypercall::{address_of, call};
 use xen_abi::domctl::*;
 use xen_abi::errno::*;
 use xen_abi::oxen::*;
+use xen_abi::sched::{SCHEDOP_PIN_OVERRIDE, SchedPinOverride};
 use xen_abi::sysctl::*;
 use xen_abi::xen::*;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -297,6 +298,47 @@ pub fn affinity(t: &mut Test) {
         domctl(XEN_DOMCTL_GETVCPUAFFINITY, &mut id, &mut op),
         -EINVAL,
     );
+}
+
+/// Runs on each CPU there is in turn.
+pub fn every_cpu(t: &mut Test) {
+    const WORDS: usize = 16;
+    fn pin(cpu: u32) -> i64 {
+        let mut op = SchedPinOverride::new_zeroed();
+        op.pcpu = cpu.cast_signed();
+        let args = [SCHEDOP_PIN_OVERRIDE.into(), address_of(&mut op), 0, 0, 0];
+        call(HYPERVISOR_SCHED_OP, args)
+    }
+    let map = [const { AtomicU64::new(0) }; WORDS];
+    let mut host = XenSysctlPhysinfo::new_zeroed();
+    t.rc(sysctl(XEN_SYSCTL_PHYSINFO, &mut host), 0);
+    let (mut id, mut vcpu) = (0, XenDomctlGetvcpuinfo::new_zeroed());
+    let mut op = XenDomctlVcpuaffinity::new_zeroed();
+    op.flags = XEN_VCPUAFFINITY_HARD;
+    op.cpumap_hard.bitmap = map.as_ptr() as u64;
+    op.cpumap_hard.nr_bits = WORDS as u32 * 64;
+    t.rc(pin(u32::MAX), -EINVAL);
+    for cpu in 0..host.nr_cpus {
+        t.rc(pin(cpu), 0);
+        t.rc(pin(cpu), -EBUSY);
+        t.rc(domctl(XEN_DOMCTL_GETVCPUINFO, &mut id, &mut vcpu), 0);
+        t.eq(vcpu.cpu, cpu);
+        t.rc(domctl(XEN_DOMCTL_GETVCPUAFFINITY, &mut id, &mut op), 0);
+        for (n, word) in map.iter().enumerate() {
+            let own = n == cpu as usize / 64;
+            t.eq(word.load(Relaxed), u64::from(own) << (cpu % 64));
+        }
+        t.rc(domctl(XEN_DOMCTL_SETVCPUAFFINITY, &mut id, &mut op), -EBUSY);
+        t.rc(pin(u32::MAX), 0);
+    }
+    t.rc(pin(u32::MAX), -EINVAL);
+    t.rc(pin(host.nr_cpus), -EINVAL);
+    t.rc(domctl(XEN_DOMCTL_GETVCPUAFFINITY, &mut id, &mut op), 0);
+    for (n, word) in map.iter().enumerate() {
+        let there = host.nr_cpus.saturating_sub(n as u32 * 64).min(64);
+        let ones = u64::MAX.checked_shr(64 - there).unwrap_or(0);
+        t.eq(word.load(Relaxed), ones);
+    }
 }
 
 pub fn processor(t: &mut Test) {

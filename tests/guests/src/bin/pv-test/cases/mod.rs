@@ -168,6 +168,7 @@ pub const ALL: &[Case] = &[
     case("control-features", control::features),
     case("control-domains", control::domains),
     case("control-affinity", control::affinity),
+    case("control-every-cpu", control::every_cpu),
     case("control-processor", control::processor),
     case("control-cpus-alike", cpus::alike),
     case("control-device-memory", devices::memory),
