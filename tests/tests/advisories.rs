@@ -1,4 +1,4 @@
-//! `docs/advisories.md` names tests as its evidence: each of them must exist.
+//! `docs/advisories.md` and `docs/hardware.md` name tests as their evidence: each of them must exist.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,21 @@ fn every_test_that_the_advisories_name_exists() {
     assert!(
         missing.is_empty(),
         "docs/advisories.md names tests that do not exist: {missing:?}"
+    );
+}
+
+#[test]
+fn every_test_that_the_hardware_page_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs/hardware.md")).unwrap();
+    let is_name = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let named: BTreeSet<String> = named_tests(&page).into_iter().filter(is_name).collect();
+    assert!(named.len() > 10, "the tables were not understood");
+    let known = known_tests(&root);
+    let missing: Vec<&String> = named.iter().filter(|name| !known.contains(*name)).collect();
+    assert!(
+        missing.is_empty(),
+        "docs/hardware.md names tests that do not exist: {missing:?}"
     );
 }
 

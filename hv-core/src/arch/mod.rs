@@ -11,6 +11,7 @@ pub mod descriptor;
 pub mod efi;
 pub mod fpu;
 pub mod interrupt;
+pub mod leftovers;
 pub mod msi;
 pub mod platform;
 pub mod regs;

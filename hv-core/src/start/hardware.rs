@@ -7,7 +7,7 @@ use crate::addr::{CpuId, DomId, Mfn};
 use crate::arch::FrameMem;
 use crate::arch::clock::Rates;
 use crate::arch::machine::features::{Features, set_protection};
-use crate::arch::machine::{acpi, apic, clock, cpus, ioapic, pci, power, smp};
+use crate::arch::machine::{acpi, apic, clock, cpus, ioapic, leftovers, pci, power, smp};
 use crate::arch::platform::Platform;
 use crate::mm::early;
 use crate::mm::host_map::{self, DirectMap};
@@ -45,6 +45,7 @@ pub fn hardware() -> &'static Hardware {
 pub fn discover(info: &BootInfo, options: &Options) -> &'static Hardware {
     let features = Features::detect();
     log::debug!("{features:x?}");
+    leftovers::warn_of_errata(&features);
     protect(&features, options);
     let mut platform = if options.acpi {
         acpi::read(info.rsdp_address())
@@ -112,6 +113,7 @@ pub fn start_cpus(
     if cpus::count() == 1 {
         return 1;
     }
+    leftovers::note_memory_types();
     let Some(page) = hardware().low_frame else {
         log::error!("no memory below 640 KiB: running on one CPU");
         return 1;
@@ -137,9 +139,20 @@ pub fn start_cpus(
     running
 }
 
-/// Reports a started CPU: local APIC, TSC check, online.
+/// Reports a started CPU: memory types, local APIC, TSC check, online.
 pub fn started(cpu: CpuId) {
-    smp::started(cpu, &hardware().platform);
+    if leftovers::match_memory_types() {
+        log::warn!(
+            "CPU {}: firmware gave its memory other types (MTRR) than the boot CPU's",
+            cpu.0
+        );
+    }
+    // Guests see times of two CPUs no closer than the time from one to the other.
+    const MOST_SKEW: u64 = 1_000;
+    if smp::settle(cpu, &hardware().platform) > clock::ticks(MOST_SKEW) {
+        time::distrust_tsc();
+    }
+    smp::report(cpu);
 }
 
 /// Has the serial line's interrupt come to the hypervisor itself.

@@ -186,6 +186,7 @@ fn wake_others() {
 fn take_part(cpu: CpuId) {
     // SAFETY: once on each CPU, on the hypervisor's root, before a vCPU is loaded.
     unsafe { machine::init_cpu() };
+    machine::leftovers::keep_timer_running(&hardware::hardware().features);
     timers::reserve(core::iter::once(cpu), TIMERS_PER_CPU).expect("memory for a CPU's timers");
     SCHEDULER.add_cpu(cpu);
 }

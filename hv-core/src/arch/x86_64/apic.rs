@@ -12,6 +12,7 @@ use super::port;
 use crate::addr::MachAddr;
 use crate::arch::apic_timer::TimerMode;
 use crate::arch::interrupt::ApicErrors;
+use crate::arch::leftovers::{apic_address, thermal_entry};
 use crate::arch::platform::Platform;
 use crate::arch::vectors;
 use crate::sync::Once;
@@ -26,6 +27,7 @@ const ISR: usize = 0x100;
 const ESR: usize = 0x280;
 const ICR: usize = 0x300;
 const ICR_HIGH: usize = 0x310;
+const LVT_CMCI: usize = 0x2f0;
 const LVT_TIMER: usize = 0x320;
 const LVT_THERMAL: usize = 0x330;
 const LVT_PERF: usize = 0x340;
@@ -148,7 +150,14 @@ pub fn init_boot(
     let mode = if wanted {
         Mode::Msr
     } else {
-        let at = MachAddr::new(platform.local_apic);
+        let address = apic_address(msr_read(MSR_APIC_BASE));
+        if address != platform.local_apic {
+            log::warn!(
+                "the local APIC is at {address:#x}, firmware's tables say {:#x}",
+                platform.local_apic
+            );
+        }
+        let at = MachAddr::new(address);
         Mode::Memory(Registers::map(at, 4096).expect("the local APIC can be mapped"))
     };
     let timer = choose_timer(features, allow_deadline);
@@ -185,6 +194,11 @@ fn turn_on(apic: &Apic) {
         Mode::Memory(_) => base | BASE_ENABLE,
         Mode::Msr => base | BASE_ENABLE | BASE_X2APIC,
     };
+    if base & BASE_ENABLE == 0 {
+        // From disabled there is no way to x2APIC mode but through xAPIC mode. Source:
+        // Intel SDM vol. 3, 11.12.5.
+        msr_write(MSR_APIC_BASE, base | BASE_ENABLE);
+    }
     if base != wanted {
         msr_write(MSR_APIC_BASE, wanted);
     }
@@ -206,7 +220,10 @@ pub fn init_cpu(platform: &Platform) {
         apic.write(LVT_PERF, LVT_MASKED);
     }
     if last_lvt >= 5 {
-        apic.write(LVT_THERMAL, LVT_MASKED);
+        apic.write(LVT_THERMAL, thermal_entry(apic.read(LVT_THERMAL)));
+    }
+    if last_lvt >= 6 {
+        apic.write(LVT_CMCI, LVT_MASKED);
     }
     // What firmware left in service would block everything below it.
     for _ in 0..256 {

@@ -8,6 +8,7 @@ pub mod features;
 pub mod ioapic;
 pub mod irqchip;
 pub mod isolation;
+pub mod leftovers;
 mod paging;
 pub mod pci;
 pub mod physical;

@@ -248,15 +248,21 @@ extern "C" fn arrive(cpu: u64) -> ! {
     hook(CpuId(cpu as u16))
 }
 
-/// Reports the CPU that asks as running: sets up its local APIC and compares its TSC
-/// with the boot CPU's. The CPU must be on its own descriptor tables by now, for the
-/// start-up page goes away.
-pub fn started(cpu: CpuId, platform: &Platform) {
+/// On `cpu`, which was just started: sets up its local APIC and compares its TSC with the
+/// boot CPU's, which waits for [`report`]. Returns by how many ticks they are certainly
+/// apart.
+pub fn settle(cpu: CpuId, platform: &Platform) -> u64 {
     apic::init_cpu(platform);
     let skew = measure_skew();
     if skew != 0 {
         log::warn!("CPU {}: TSC is {skew} ticks off the boot CPU's", cpu.0);
     }
+    skew.unsigned_abs()
+}
+
+/// Reports `cpu`, the one that asks, as running. It must be on its own descriptor tables by
+/// now, for the start-up page goes away.
+pub fn report(cpu: CpuId) {
     cpus::set_online(cpu);
 }
 
