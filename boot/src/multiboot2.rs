@@ -3,6 +3,7 @@
 use crate::bytes::{or_damaged, text, u32_at, u64_at};
 use crate::framebuffer;
 use hv_core::addr::MachAddr;
+use hv_core::arch::efi::firmware;
 use hv_core::mm::memory_map::{Region, RegionKind};
 use hv_core::start::boot_info::{BootInfo, Efi, Module, Protocol, Rsdp};
 
@@ -44,6 +45,7 @@ pub fn read(bytes: &[u8], info: &mut BootInfo) {
         let _ = or_damaged(read, info);
         at += size.next_multiple_of(8);
     }
+    keep_runtime_memory(info);
     crate::strip_names(info);
 }
 
@@ -62,6 +64,7 @@ fn read_tag(kind: u32, tag: &[u8], info: &mut BootInfo) -> Option<()> {
         }
         // The old pointer only if there is no new one.
         14 if info.rsdp.is_none() => info.rsdp = Some(rsdp(tag, 20)?),
+        17 => efi_map(tag, info)?,
         15 => info.rsdp = Some(rsdp(tag, 36)?),
         _ => {}
     }
@@ -92,6 +95,36 @@ fn memory_map(tag: &[u8], info: &mut BootInfo) -> Option<()> {
         });
     }
     Some(())
+}
+
+/// EFI's memory map. Loaders pass it only when boot services have ended.
+fn efi_map(tag: &[u8], info: &mut BootInfo) -> Option<()> {
+    let descriptor = u32_at(tag, 8)? as usize;
+    if descriptor < firmware::DESCRIPTOR {
+        return None;
+    }
+    for bytes in tag.get(16..)?.chunks_exact(descriptor) {
+        info.efi_map.push(firmware::Region::read(bytes)?).ok()?;
+    }
+    Some(())
+}
+
+/// What EFI's runtime services use is nobody's RAM, whatever the other map says.
+fn keep_runtime_memory(info: &mut BootInfo) {
+    let ram = info.memory_map.ram();
+    for region in info.efi_map.iter().filter(|region| region.is_runtime()) {
+        let range = region.range();
+        if ram
+            .iter()
+            .any(|ram| ram.start < range.end && range.start < ram.end)
+        {
+            info.memory_map.push(Region {
+                start: range.start,
+                len: range.end - range.start,
+                kind: RegionKind::Reserved,
+            });
+        }
+    }
 }
 
 fn rsdp(tag: &[u8], len: usize) -> Option<Rsdp> {
@@ -184,6 +217,36 @@ mod tests {
         assert_eq!(fb.kind, FramebufferKind::Rgb([(16, 8), (8, 8), (0, 8)]));
         assert_eq!(info.efi.unwrap().system_table, 0x7e00_0018);
         assert_eq!(info.rsdp.unwrap().root_table(), (0x7ff_0000, true));
+    }
+
+    #[test]
+    fn memory_of_runtime_services_is_kept_from_ram() {
+        let mut ram = Vec::new();
+        for word in [24u64, 0x10_0000, 0x700_0000, 1] {
+            ram.extend(word.to_le_bytes());
+        }
+        let mut map = Vec::from(48u32.to_le_bytes());
+        map.extend(1u32.to_le_bytes());
+        for (kind, start, pages, attributes) in [
+            (5u64, 0x40_0000u64, 16u64, 1 << 63 | 0xf),
+            (7, 0x50_0000, 16, 0xf),
+        ] {
+            for word in [kind, start, 0, pages, attributes, 0] {
+                map.extend(word.to_le_bytes());
+            }
+        }
+        let mut info = BootInfo::new();
+        read(&build(&[(6, ram.clone()), (17, map.clone())]), &mut info);
+        assert!(!info.damaged);
+        assert_eq!(info.efi_map.len(), 2);
+        let ram_left = info.memory_map.ram();
+        assert!(!ram_left.contains(&(0x40_0000..0x40_1000)));
+        assert!(ram_left.contains(&(0x41_0000..0x60_0000)));
+        // A descriptor that is too short.
+        map[0] = 32;
+        let mut info = BootInfo::new();
+        read(&build(&[(6, ram), (17, map)]), &mut info);
+        assert!(info.damaged && info.efi_map.is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How the machine stops.
 
 use crate::arch::machine;
+use crate::console;
 use crate::sync::Once;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -76,7 +77,9 @@ fn reboot() -> ! {
 }
 
 /// After dom0 or the hypervisor died: reboots, or halts if the command line says so.
+/// Shows why on the screen.
 pub fn after_crash(why: &str) -> ! {
+    console::take_screen();
     if NO_REBOOT.get().copied().unwrap_or(false) {
         log::error!("{why}: halted (noreboot)");
         machine::halt_forever()

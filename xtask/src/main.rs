@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod cpio;
+mod display;
 mod dom0;
 mod gdb;
 mod guest;

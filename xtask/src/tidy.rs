@@ -39,6 +39,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("percpu", "arch"),
     // The page shared with a guest.
     ("time", "mm"),
+    // A machine that stops says why on the screen.
+    ("power", "console"),
     ("access", "domain"),
     ("trap", "hypercall"),
     ("trap", "inspect"),
@@ -60,6 +62,9 @@ const UPWARDS: &[(&str, &[&str])] = &[
         &["domain", "mm", "sched", "hypercall"],
     ),
     ("arch/x86_64/fast.rs", &["domain"]),
+    // Firmware spoils the extended state of the vCPU that runs.
+    ("arch/x86_64/efi_runtime.rs", &["domain"]),
+    ("arch/efi/runtime.rs", &["domain"]),
     ("arch/fake.rs", &["domain", "mm", "sched"]),
     // Kept translations of guest stacks go when the TLB goes.
     ("arch/x86_64/tlb.rs", &["mm"]),

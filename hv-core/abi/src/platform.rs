@@ -183,3 +183,202 @@ pub struct XenpfPcpuVersion {
     pub stepping: u32,
 }
 layout! { XenpfPcpuVersion: 32 { xen_cpuid: 0, max_present: 4, vendor_id: 8, family: 20, model: 24, stepping: 28 } }
+
+/// EFI: properties that Apple's firmware keeps.
+pub const XEN_FW_EFI_APPLE_PROPERTIES: u32 = 6;
+
+// `xenpf_efi_runtime_call.function`.
+/// `GetTime`.
+pub const XEN_EFI_GET_TIME: u32 = 1;
+/// `SetTime`.
+pub const XEN_EFI_SET_TIME: u32 = 2;
+/// `GetWakeupTime`.
+pub const XEN_EFI_GET_WAKEUP_TIME: u32 = 3;
+/// `SetWakeupTime`.
+pub const XEN_EFI_SET_WAKEUP_TIME: u32 = 4;
+/// `GetNextHighMonotonicCount`.
+pub const XEN_EFI_GET_NEXT_HIGH_MONOTONIC_COUNT: u32 = 5;
+/// `GetVariable`.
+pub const XEN_EFI_GET_VARIABLE: u32 = 6;
+/// `SetVariable`.
+pub const XEN_EFI_SET_VARIABLE: u32 = 7;
+/// `GetNextVariableName`.
+pub const XEN_EFI_GET_NEXT_VARIABLE_NAME: u32 = 8;
+/// `QueryVariableInfo`.
+pub const XEN_EFI_QUERY_VARIABLE_INFO: u32 = 9;
+/// `QueryCapsuleCapabilities`.
+pub const XEN_EFI_QUERY_CAPSULE_CAPABILITIES: u32 = 10;
+/// `UpdateCapsule`.
+pub const XEN_EFI_UPDATE_CAPSULE: u32 = 11;
+/// `misc` of `GetTime`, out: setting the time clears what is below a second.
+pub const XEN_EFI_GET_TIME_SET_CLEARS_NS: u32 = 1;
+/// `misc` of `GetWakeupTime`, out: the alarm is on.
+pub const XEN_EFI_GET_WAKEUP_TIME_ENABLED: u32 = 1;
+/// `misc` of `GetWakeupTime`, out: the alarm has gone off.
+pub const XEN_EFI_GET_WAKEUP_TIME_PENDING: u32 = 2;
+/// `misc` of `SetWakeupTime`: turn the alarm on.
+pub const XEN_EFI_SET_WAKEUP_TIME_ENABLE: u32 = 1;
+/// `misc` of `SetWakeupTime`: leave its time.
+pub const XEN_EFI_SET_WAKEUP_TIME_ENABLE_ONLY: u32 = 2;
+/// `misc` of `QueryVariableInfo`: as it was when the hypervisor started.
+pub const XEN_EFI_VARINFO_BOOT_SNAPSHOT: u32 = 1;
+
+/// `struct xenpf_efi_time`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct XenpfEfiTime {
+    /// Year.
+    pub year: u16,
+    /// 1 to 12.
+    pub month: u8,
+    /// 1 to 31.
+    pub day: u8,
+    /// 0 to 23.
+    pub hour: u8,
+    /// 0 to 59.
+    pub min: u8,
+    /// 0 to 59.
+    pub sec: u8,
+    /// Padding.
+    pub _pad1: u8,
+    /// Nanoseconds.
+    pub ns: u32,
+    /// Minutes from UTC.
+    pub tz: i16,
+    /// Daylight saving.
+    pub daylight: u8,
+    /// Padding.
+    pub _pad2: u8,
+}
+layout! { XenpfEfiTime: 16 { year: 0, month: 2, day: 3, hour: 4, min: 5, sec: 6, ns: 8, tz: 12, daylight: 14 } }
+
+/// `struct xenpf_efi_guid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct XenpfEfiGuid {
+    /// First part.
+    pub data1: u32,
+    /// Second part.
+    pub data2: u16,
+    /// Third part.
+    pub data3: u16,
+    /// The rest.
+    pub data4: [u8; 8],
+}
+layout! { XenpfEfiGuid: 16 { data1: 0, data2: 4, data3: 6, data4: 8 } }
+
+/// `struct xenpf_efi_runtime_call`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct XenpfEfiRuntimeCall {
+    /// `XEN_EFI_*`.
+    pub function: u32,
+    /// Flags of the function, in and out; for `GetNextHighMonotonicCount` its answer.
+    pub misc: u32,
+    /// Out: the service's status.
+    pub status: u64,
+    /// Union of the functions' structs.
+    pub u: [u64; 5],
+}
+layout! { XenpfEfiRuntimeCall: 56 { function: 0, misc: 4, status: 8, u: 16 } }
+
+/// `GetTime` in `struct xenpf_efi_runtime_call`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct EfiGetTime {
+    /// Out: the time.
+    pub time: XenpfEfiTime,
+    /// Out: ticks a second.
+    pub resolution: u32,
+    /// Out: error in parts of a million.
+    pub accuracy: u32,
+}
+layout! { EfiGetTime: 24 { time: 0, resolution: 16, accuracy: 20 } }
+
+/// `GetVariable` and `SetVariable` in `struct xenpf_efi_runtime_call`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct EfiVariable {
+    /// Address of the name: UTF-16 with a NUL.
+    pub name: u64,
+    /// Bytes of data, or of room for it; out: of data.
+    pub size: u64,
+    /// Address of the data.
+    pub data: u64,
+    /// Whose variable it is.
+    pub vendor_guid: XenpfEfiGuid,
+}
+layout! { EfiVariable: 40 { name: 0, size: 8, data: 16, vendor_guid: 24 } }
+
+/// `GetNextVariableName` in `struct xenpf_efi_runtime_call`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct EfiNextVariableName {
+    /// Bytes of room for the name; out: of the name.
+    pub size: u64,
+    /// Address of the name, in and out.
+    pub name: u64,
+    /// Whose variable it is, in and out.
+    pub vendor_guid: XenpfEfiGuid,
+}
+layout! { EfiNextVariableName: 32 { size: 0, name: 8, vendor_guid: 16 } }
+
+/// `QueryVariableInfo` in `struct xenpf_efi_runtime_call`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct EfiVariableInfo {
+    /// Attributes of the variables in question.
+    pub attr: u32,
+    /// Padding.
+    pub _pad: u32,
+    /// Out: bytes of room for all.
+    pub max_store_size: u64,
+    /// Out: bytes left.
+    pub remain_store_size: u64,
+    /// Out: bytes of the largest one.
+    pub max_size: u64,
+}
+layout! { EfiVariableInfo: 32 { attr: 0, max_store_size: 8, remain_store_size: 16, max_size: 24 } }
+
+/// Configuration tables in `union xenpf_efi_info`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct EfiInfoTables {
+    /// Machine address.
+    pub addr: u64,
+    /// How many.
+    pub nent: u32,
+    /// Padding.
+    pub _pad: u32,
+}
+layout! { EfiInfoTables: 16 { addr: 0, nent: 8 } }
+
+/// Vendor in `union xenpf_efi_info`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct EfiInfoVendor {
+    /// The vendor's version.
+    pub revision: u32,
+    /// Bytes of room for the name.
+    pub bufsz: u32,
+    /// Address for the name: UTF-16 with a NUL.
+    pub name: u64,
+}
+layout! { EfiInfoVendor: 16 { revision: 0, bufsz: 4, name: 8 } }
+
+/// A region of memory in `union xenpf_efi_info`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct EfiInfoMemory {
+    /// An address in it; out: its first.
+    pub addr: u64,
+    /// Out: bytes from there on.
+    pub size: u64,
+    /// Out: attributes.
+    pub attr: u64,
+    /// Out: type.
+    pub r#type: u32,
+    /// Padding.
+    pub _pad: u32,
+}
+layout! { EfiInfoMemory: 32 { addr: 0, size: 8, attr: 16, r#type: 24 } }

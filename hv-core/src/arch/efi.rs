@@ -1,6 +1,39 @@
-//! Finding ACPI's root pointer through EFI's system table. Pure: the caller reads memory.
+//! EFI: what its tables say (pure: the caller reads memory), and its runtime services.
 //!
 //! Source: UEFI Specification 2.10, sections 4.3 and 4.6.
+
+pub mod firmware;
+pub mod runtime;
+
+pub use firmware::{Caching, Firmware, Region, Service, Services};
+
+use crate::sync::Once;
+
+/// What is known of this machine's firmware.
+#[derive(Debug)]
+pub struct Facts {
+    /// The system table.
+    pub firmware: Firmware,
+    /// The vendor's name, with a NUL.
+    pub vendor: heapless::Vec<u16, { firmware::MAX_VENDOR }>,
+    /// Version of the runtime services, if they can be called.
+    pub services_revision: Option<u32>,
+    /// The memory map.
+    pub map: &'static [Region],
+}
+
+static FACTS: Once<Facts> = Once::new();
+
+/// Notes what is known. The first call counts.
+pub fn set_facts(facts: Facts) {
+    FACTS.call_once(|| facts);
+}
+
+/// What is known; `None` on a machine without EFI firmware.
+#[must_use]
+pub fn facts() -> Option<&'static Facts> {
+    FACTS.get()
+}
 
 /// Bytes of the 64-bit system table.
 pub const SYSTEM_TABLE: usize = 120;

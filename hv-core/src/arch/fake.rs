@@ -47,6 +47,40 @@ impl super::ByteRegs for UartPort {
     fn write(&self, _reg: u16, _value: u8) {}
 }
 
+/// The memory of a screen that is not there.
+#[derive(Debug)]
+pub struct ScreenMemory;
+
+impl super::ScreenMem for ScreenMemory {
+    fn size(&self) -> usize {
+        0
+    }
+    fn write(&self, _at: usize, _bytes: &[u8]) {}
+    fn settle(&self) {}
+}
+
+/// EFI runtime services: there are none.
+pub mod efi_runtime {
+    #![allow(unsafe_code, reason = "has the real one's signature")]
+
+    use crate::arch::efi::{Service, Services};
+    use crate::domain::VcpuState;
+
+    /// The table of services, if they can be called.
+    #[must_use]
+    pub fn services() -> Option<&'static Services> {
+        None
+    }
+
+    /// Answers that the service is not supported.
+    ///
+    /// # Safety
+    /// None to keep.
+    pub unsafe fn call(_state: &mut VcpuState, _service: Service, _args: &[u64; 5]) -> u64 {
+        1 << 63 | 3
+    }
+}
+
 /// Bytes of an extended-state area.
 #[must_use]
 pub fn fpu_area_size() -> usize {

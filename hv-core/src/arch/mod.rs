@@ -120,3 +120,18 @@ pub trait ByteRegs {
     /// Writes register `reg`.
     fn write(&self, reg: u16, value: u8);
 }
+
+/// A screen's memory, which is only written: reading it may be very slow.
+pub trait ScreenMem {
+    /// Bytes it has.
+    fn size(&self) -> usize;
+
+    /// Writes `bytes` from byte `at` on.
+    ///
+    /// # Panics
+    /// If they do not all fit.
+    fn write(&self, at: usize, bytes: &[u8]);
+
+    /// Sees to it that what was written is shown.
+    fn settle(&self);
+}

@@ -1,9 +1,12 @@
-//! Serial console, log ring, rate limiter.
+//! Serial console, screen, log ring, rate limiter.
 //!
 //! Three kinds of text pass here: the hypervisor's own lines (`log` macros, prefix
 //! `(OXEN) `), lines that a guest can provoke ([`guest_log`], rate limited) and the
 //! raw bytes of dom0's console ([`guest_write`]). The first two also go to the
 //! ring that `dmesg`-like tools read ([`ring_read`]).
+//!
+//! The screen is the hypervisor's until dom0 takes it ([`leave_screen`]), and again when the
+//! machine is about to stop.
 //!
 //! Does not know domains. Lock: [`Level::Console`], the innermost, so a line may be
 //! logged under any other lock; nothing is called out to while it is held.
@@ -11,17 +14,19 @@
 mod limit;
 mod logger;
 mod ring;
+pub mod screen;
 mod switch;
 pub mod uart;
 
 pub use logger::{Threshold, guest_log, limited_log, set_clock, set_thresholds};
 
-use crate::arch::machine::{self, UartPort};
+use crate::arch::machine::{self, ScreenMemory, UartPort};
 use crate::sync::{Level, Lock, Once};
 use core::fmt::{self, Write};
 use core::sync::atomic::AtomicU8;
 use heapless::Deque;
 use ring::Ring;
+use screen::{Canvas, Framebuffer, Screen};
 use switch::{Route, Switch};
 use uart::Uart;
 
@@ -34,6 +39,7 @@ static CONSOLE: Lock<Console> = Lock::new(
     Level::Console,
     Console {
         uart: None,
+        screen: None,
         ring: Ring::new(&RING),
         input: Deque::new(),
         switch: Switch::new(),
@@ -44,6 +50,9 @@ static CONSOLE: Lock<Console> = Lock::new(
 /// The configuration in force, for whoever cannot wait for the lock.
 static CONFIG: Once<uart::Config> = Once::new();
 
+/// The screen, if there is one.
+static CANVAS: Once<Canvas<ScreenMemory>> = Once::new();
+
 /// Bytes of input kept for dom0; what comes in beyond that is lost.
 const INPUT_SIZE: usize = 1024;
 
@@ -52,6 +61,8 @@ const PANIC_PATIENCE: u32 = 10_000_000;
 
 struct Console {
     uart: Option<Uart<UartPort>>,
+    /// The screen, while it is ours.
+    screen: Option<Screen<'static, ScreenMemory>>,
     ring: Ring,
     /// What came in on the serial line and dom0 has not read yet.
     input: Deque<u8, INPUT_SIZE>,
@@ -92,11 +103,26 @@ impl Console {
         }
     }
 
-    /// Bytes to the serial line only.
+    /// Bytes to the serial line and the screen, past the ring.
     fn transmit(&mut self, bytes: &[u8]) {
         if let Some(uart) = &mut self.uart {
             uart.write(bytes);
         }
+        if let Some(screen) = &mut self.screen {
+            screen.write(bytes);
+        }
+    }
+
+    /// Takes the screen, unless it is ours, and shows the end of the ring's text.
+    fn take_screen(&mut self) {
+        if self.screen.is_some() {
+            return;
+        }
+        let Some(canvas) = CANVAS.get() else { return };
+        let mut screen = Screen::new(canvas);
+        let last = self.ring.end().saturating_sub(screen.capacity() as u64);
+        self.ring.replay(last, |text| screen.write(text));
+        self.screen = Some(screen);
     }
 }
 
@@ -120,12 +146,7 @@ pub fn init(config: Option<uart::Config>) -> bool {
     });
     let Console { uart, ring, .. } = &mut *console;
     if let Some(uart) = uart {
-        let mut text = [0; 128];
-        let (mut count, mut next) = ring.read(0, &mut text);
-        while count > 0 {
-            uart.write(&text[..count]);
-            (count, next) = ring.read(next, &mut text);
-        }
+        ring.replay(0, |text| uart.write(text));
     }
     let found = uart.is_some();
     drop(console);
@@ -133,8 +154,38 @@ pub fn init(config: Option<uart::Config>) -> bool {
     found
 }
 
+/// Shows the hypervisor's lines, those logged so far first, on the screen that `framebuffer`
+/// describes and whose memory is `memory`. Answers whether text can be drawn on it. Allocates;
+/// the first call counts.
+pub fn use_screen(framebuffer: &Framebuffer, memory: ScreenMemory) -> bool {
+    let Some(canvas) = Canvas::new(framebuffer, memory) else {
+        return false;
+    };
+    CANVAS.call_once(|| canvas);
+    CONSOLE.lock().take_screen();
+    true
+}
+
+/// Leaves the screen to dom0.
+pub fn leave_screen() {
+    CONSOLE.lock().screen = None;
+}
+
+/// Column and row at which text on the screen goes on; the top left corner if it is not ours.
+#[must_use]
+pub fn screen_cursor() -> (u16, u16) {
+    let console = CONSOLE.lock();
+    let cursor = console.screen.as_ref().map(Screen::cursor);
+    cursor.map_or((0, 0), |(column, row)| (column as u16, row as u16))
+}
+
+/// Takes the screen back from dom0, which is dead, and shows the lines logged last.
+pub fn take_screen() {
+    CONSOLE.lock().take_screen();
+}
+
 /// Sends bytes of dom0's console to the serial line as they are (but a line feed
-/// also returns the carriage).
+/// also returns the carriage), and to the screen if that is still ours.
 pub fn guest_write(bytes: &[u8]) {
     CONSOLE.lock().transmit(bytes);
 }
@@ -201,10 +252,11 @@ pub(crate) fn with_writer<R>(f: impl FnOnce(&mut dyn Write) -> R) -> R {
 }
 
 /// Like `with_writer` for a dying CPU: if whoever holds the lock does not let go
-/// in time, the text goes past it, to the serial line alone.
+/// in time, the text goes past it, to the serial line and a cleared screen.
 pub fn with_panic_writer<R>(f: impl FnOnce(&mut dyn Write) -> R) -> R {
     for _ in 0..PANIC_PATIENCE {
         if let Some(mut console) = CONSOLE.try_lock() {
+            console.take_screen();
             return f(&mut *console);
         }
         core::hint::spin_loop();
@@ -213,16 +265,25 @@ pub fn with_panic_writer<R>(f: impl FnOnce(&mut dyn Write) -> R) -> R {
         .get()
         .and_then(|config| UartPort::at(config.port))
         .map(Uart::already_started);
-    f(&mut SerialOnly(uart))
+    f(&mut WithoutLock {
+        uart,
+        screen: CANVAS.get().map(Screen::new),
+    })
 }
 
-/// The serial line without the ring.
-struct SerialOnly(Option<Uart<UartPort>>);
+/// Serial line and screen without the ring.
+struct WithoutLock {
+    uart: Option<Uart<UartPort>>,
+    screen: Option<Screen<'static, ScreenMemory>>,
+}
 
-impl Write for SerialOnly {
+impl Write for WithoutLock {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        if let Some(uart) = &mut self.0 {
+        if let Some(uart) = &mut self.uart {
             uart.write(s.as_bytes());
+        }
+        if let Some(screen) = &mut self.screen {
+            screen.write(s.as_bytes());
         }
         Ok(())
     }

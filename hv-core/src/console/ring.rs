@@ -50,6 +50,21 @@ impl Ring {
         (count, from + count as u64)
     }
 
+    /// Position after the newest byte.
+    pub(super) const fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Gives `sink` the text from position `index` on, piece by piece.
+    pub(super) fn replay(&self, index: u64, mut sink: impl FnMut(&[u8])) {
+        let mut text = [0; 128];
+        let (mut count, mut next) = self.read(index, &mut text);
+        while count > 0 {
+            sink(&text[..count]);
+            (count, next) = self.read(next, &mut text);
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.start = self.end;
     }

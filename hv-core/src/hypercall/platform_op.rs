@@ -1,5 +1,7 @@
 //! `platform_op` (7): the host, for dom0.
 
+mod efi;
+
 use super::{Call, Error, HypercallResult, Reply, audit};
 use crate::access;
 use crate::addr::{CpuId, GuestVa, Nanos};
@@ -20,7 +22,7 @@ const SOFT_OFF: u32 = 5;
 /// `EFAULT`: structure not accessible. `EACCES`: another interface version. `EPERM`:
 /// caller does not own the hardware. `EINVAL`: values out of range. `ESRCH`: firmware
 /// has no such information. `EOPNOTSUPP`: a sleep state other than S5. `ENOSYS`: no
-/// such command, or none this host offers.
+/// such command, or none this host offers. EFI: see [`efi`].
 ///
 /// Source: Xen `include/public/platform.h`.
 pub fn platform_op(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
@@ -51,8 +53,18 @@ fn run(call: &mut Call<'_>, at: GuestVa, op: &mut abi::XenPlatformOp) -> Hyperca
         abi::XENPF_SETTIME64 => set_time(from_settime64(&payload(op)?)?),
         abi::XENPF_FIRMWARE_INFO => {
             let mut info: abi::XenpfFirmwareInfo = payload(op)?;
-            firmware_info(&mut info)?;
+            if info.r#type == abi::XEN_FW_EFI_INFO {
+                efi::info(call, &mut info)?;
+            } else {
+                firmware_info(&mut info)?;
+            }
             answer(op, &info)?;
+            call.guest().write(at, &*op)?;
+        }
+        abi::XENPF_EFI_RUNTIME_CALL => {
+            let mut runtime: abi::XenpfEfiRuntimeCall = payload(op)?;
+            efi::runtime_call(call, &mut runtime)?;
+            answer(op, &runtime)?;
             call.guest().write(at, &*op)?;
         }
         abi::XENPF_ENTER_ACPI_SLEEP => enter_sleep(&payload(op)?)?,
@@ -111,7 +123,6 @@ fn firmware_info(info: &mut abi::XenpfFirmwareInfo) -> Result<(), Error> {
         abi::XEN_FW_DISK_INFO | abi::XEN_FW_DISK_MBR_SIGNATURE | abi::XEN_FW_VBEDDC_INFO => {
             Err(Error::NoDomain)
         }
-        abi::XEN_FW_EFI_INFO => Err(Error::NotImplemented),
         _ => Err(Error::Invalid),
     }
 }
@@ -179,7 +190,6 @@ mod tests {
             (1, Err(Error::NoDomain)),
             (2, Err(Error::NoDomain)),
             (3, Err(Error::NoDomain)),
-            (4, Err(Error::NotImplemented)),
             (5, Ok(())),
             (6, Err(Error::Invalid)),
         ] {

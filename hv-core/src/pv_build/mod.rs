@@ -2,6 +2,7 @@
 //! and first vCPU (dom0 now, static partitions later).
 
 mod memory;
+pub mod screen;
 
 use crate::access::Roles;
 use crate::addr::{DomId, GuestVa, Mfn, Pfn};
@@ -19,7 +20,7 @@ use alloc::sync::Arc;
 use memory::Memory;
 use pv_image::start_info::{Links, start_info};
 use pv_image::{KernelImage, Plan, plan};
-use xen_abi::arch_x86::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
+use xen_abi::arch_x86::{Dom0VgaConsoleInfo, FLAT_KERNEL_CS, FLAT_KERNEL_SS};
 use zerocopy::IntoBytes;
 
 /// Most event channels of a domain (FIFO interface). Source: Xen
@@ -41,6 +42,8 @@ pub struct Request<'a> {
     pub vcpus: u16,
     /// Physical interrupts of the host.
     pub pirqs: usize,
+    /// The screen it may use, if there is one.
+    pub screen: Option<Dom0VgaConsoleInfo>,
 }
 
 /// Why the domain could not be built.
@@ -101,7 +104,7 @@ pub fn dom0(mm: &'static HostMm, request: &Request<'_>) -> Result<Arc<Domain>, B
         life: Life::new(0),
     }));
     domain.grow_grants(1).map_err(|_| BuildError::NoMemory)?;
-    write_start_info(mm, &memory, &plan, shared, request.command_line);
+    write_start_info(mm, &memory, &plan, shared, request);
     memory.write_p2m(mm, &plan);
     let root = write_tables(mm, &memory, &plan, &domain.rights())?;
     create::make_vcpus(&domain, request.vcpus.into()).map_err(|_| BuildError::NoMemory)?;
@@ -123,15 +126,19 @@ fn load(mm: &HostMm, memory: &Memory, image: &KernelImage<'_>, plan: &Plan, requ
     }
 }
 
-fn write_start_info(mm: &HostMm, memory: &Memory, plan: &Plan, shared: Mfn, command_line: &[u8]) {
+fn write_start_info(mm: &HostMm, memory: &Memory, plan: &Plan, shared: Mfn, request: &Request<'_>) {
+    let screen = request.screen.as_ref().map_or(&[][..], IntoBytes::as_bytes);
     let info = start_info(
         plan,
         shared.addr().raw(),
-        Links::Dom0 { vga_info_size: 0 },
-        command_line,
+        Links::Dom0 {
+            vga_info_size: screen.len() as u32,
+        },
+        request.command_line,
     );
     let mfn = memory.mfn(Pfn(plan.start_info.frames.first));
     frame_io::write(&mm.mem, mfn, 0, info.as_bytes());
+    frame_io::write(&mm.mem, mfn, size_of_val(&info), screen);
 }
 
 /// Writes the boot page tables and makes them the domain's: validated like any guest's.

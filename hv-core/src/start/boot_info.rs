@@ -1,6 +1,9 @@
 //! What the boot loader handed over, in no loader's words.
 
 use crate::addr::MachAddr;
+use crate::arch::efi::Region;
+use crate::arch::efi::firmware::MAX_REGIONS;
+pub use crate::console::screen::{Framebuffer, FramebufferKind};
 use crate::mm::memory_map::MemoryMap;
 use core::ops::Range;
 use heapless::{String, Vec};
@@ -32,6 +35,9 @@ pub struct BootInfo {
     pub framebuffer: Option<Framebuffer>,
     /// Present if EFI firmware runs below.
     pub efi: Option<Efi>,
+    /// Firmware's memory map as EFI has it; empty if it is not known, or firmware's boot
+    /// services still run.
+    pub efi_map: Vec<Region, MAX_REGIONS>,
     /// Where this hypervisor itself lies.
     pub image: Image,
     /// Something was cut to fit, or ignored because it made no sense.
@@ -51,6 +57,7 @@ impl BootInfo {
             rsdp: None,
             framebuffer: None,
             efi: None,
+            efi_map: Vec::new(),
             image: Image::NONE,
             damaged: false,
         }
@@ -124,34 +131,6 @@ impl Rsdp {
             (u64::from(word(16)), false)
         }
     }
-}
-
-/// A linear framebuffer or the EGA text screen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Framebuffer {
-    /// Machine address.
-    pub address: u64,
-    /// Bytes from one line to the next.
-    pub pitch: u32,
-    /// Pixels, or characters in text mode.
-    pub width: u32,
-    /// Lines.
-    pub height: u32,
-    /// Bits per pixel (text mode: 16).
-    pub bits: u8,
-    /// What a pixel is.
-    pub kind: FramebufferKind,
-}
-
-/// What a pixel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FramebufferKind {
-    /// An index into a palette.
-    Indexed,
-    /// Position and size in bits of red, green and blue.
-    Rgb([(u8, u8); 3]),
-    /// EGA text.
-    Text,
 }
 
 /// What EFI firmware left.

@@ -81,6 +81,9 @@ fn try_build(info: &BootInfo, options: &Options) -> Result<Arc<Domain>, String> 
         nr_pages,
         vcpus,
         pirqs: irq::irq_count() as usize,
+        screen: super::screen::framebuffer(info).and_then(|screen| {
+            pv_build::screen::console_info(&screen, info.efi.is_some(), console::screen_cursor())
+        }),
     };
     let domain = pv_build::dom0(mm, &request).map_err(|why| alloc::format!("{why:?}"))?;
     drop(unpacked);

@@ -6,7 +6,7 @@
 
 use super::boot_info::BootInfo;
 use super::options::Options;
-use super::panic;
+use super::{panic, screen};
 use crate::addr::PAGE_SIZE;
 use crate::arch::FrameMem;
 use crate::arch::machine::physical;
@@ -65,6 +65,7 @@ pub fn prepare(info: &'static BootInfo) -> Options {
     let start = NonNull::new(DirectMap.bytes(first)).expect("the direct map is not at 0");
     // SAFETY: the frames were just allocated, and the direct map shows them for good.
     heap::extend(unsafe { heap::Chunk::new(start, FIRST_HEAP as usize) });
+    screen::show(info, &options);
     options
 }
 

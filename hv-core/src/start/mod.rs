@@ -4,6 +4,8 @@ pub mod boot_info;
 #[cfg(target_os = "none")]
 mod dom0;
 #[cfg(target_os = "none")]
+mod efi;
+#[cfg(target_os = "none")]
 pub mod ground;
 #[cfg(target_os = "none")]
 pub mod hardware;
@@ -12,6 +14,8 @@ pub mod options;
 pub mod panic;
 #[cfg(target_os = "none")]
 mod run;
+#[cfg(target_os = "none")]
+mod screen;
 
 pub use boot_info::BootInfo;
 #[cfg(target_os = "none")]

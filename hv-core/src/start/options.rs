@@ -4,6 +4,9 @@
 //! an option is `name` or `name=value`; a boolean is `name`, `no-name`, `name=yes`,
 //! `name=on`, `name=1` and so on; when an option comes twice the last one counts.
 
+mod ports;
+
+use self::ports::{console, uart, vga};
 use crate::console::Threshold;
 use crate::console::uart::Config as Uart;
 use crate::sched::Knobs;
@@ -18,6 +21,10 @@ pub struct Options {
     pub com: [Uart; 2],
     /// `console=`: the serial port to use, as index into `com`.
     pub console: Option<usize>,
+    /// `console=vga`: whether lines go to the screen too.
+    pub screen: bool,
+    /// `vga=keep`: the screen stays ours when dom0 starts.
+    pub keep_screen: bool,
     /// `loglvl=`.
     pub log: Threshold,
     /// `guest_loglvl=`.
@@ -62,6 +69,8 @@ pub struct Options {
     pub hpet: bool,
     /// `watchdog`: NMI watchdog.
     pub watchdog: bool,
+    /// `efi=rs`: whether EFI's runtime services are called for dom0.
+    pub efi_runtime: bool,
     /// `acpi=off` and the like.
     pub acpi: bool,
     /// `frame_check` (ours): verify the frame table at shutdown.
@@ -171,6 +180,8 @@ impl Default for Options {
         Self {
             com: [Uart::COM1, Uart::COM2],
             console: Some(0),
+            screen: true,
+            keep_screen: false,
             log: Threshold::OWN,
             guest_log: Threshold::GUEST,
             dom0_mem: Dom0Memory::default(),
@@ -193,6 +204,7 @@ impl Default for Options {
             clock: None,
             hpet: true,
             watchdog: false,
+            efi_runtime: true,
             acpi: true,
             frame_check: false,
             unknown: Vec::new(),
@@ -264,7 +276,11 @@ impl Options {
             "placeholder" => Some(()),
             "com1" => uart(value, Uart::COM1).map(|u| self.com[0] = u),
             "com2" => uart(value, Uart::COM2).map(|u| self.com[1] = u),
-            "console" => console(value).map(|c| self.console = c),
+            "console" => console(value).map(|(port, screen)| {
+                self.console = port;
+                self.screen = screen;
+            }),
+            "vga" => vga(value).map(|keep| self.keep_screen = keep),
             "loglvl" => threshold(value).map(|t| self.log = t),
             "guest_loglvl" => threshold(value).map(|t| self.guest_log = t),
             "dom0_mem" => dom0_mem(value).map(|m| self.dom0_mem = m),
@@ -279,6 +295,9 @@ impl Options {
             "spec-ctrl" => self.spec_ctrl_value(value),
             "clocksource" => clock(value).map(|c| self.clock = Some(c)),
             "dom0" => dom0(value),
+            "efi" => value
+                .split(',')
+                .try_for_each(|part| flag(part, &["rs"]).map(|on| self.efi_runtime = on)),
             _ => return None,
         };
         Some(done.into())
@@ -427,79 +446,6 @@ fn vcpus(value: &str) -> Option<RangeInclusive<u32>> {
         Some((min, max)) => number(min)?..=number(max)?,
     };
     (*range.start() > 0 && range.start() <= range.end()).then_some(range)
-}
-
-/// `console=com1,vga,none`: the first serial port named. Without one there is none.
-fn console(value: &str) -> Option<Option<usize>> {
-    let mut port = None;
-    for part in value.split(',') {
-        let found = match part {
-            "com1" => Some(0),
-            "com2" => Some(1),
-            "vga" | "none" | "tty" => None,
-            _ => return None,
-        };
-        port = port.or(found);
-    }
-    Some(port)
-}
-
-/// `com1=<baud>[/<base-baud>][,<DPS>[,<io-base>[,<irq>]]]`
-fn uart(value: &str, mut config: Uart) -> Option<Uart> {
-    let mut parts = value.split(',');
-    let baud = parts.next()?;
-    let (baud, base) = baud
-        .split_once('/')
-        .map_or((baud, Some(115_200)), |(b, base)| (b, base.parse().ok()));
-    let base: u32 = base?;
-    config.divisor = match baud {
-        "auto" => None,
-        "" => config.divisor,
-        _ => {
-            let baud = baud.parse::<u32>().ok().filter(|b| *b > 0)?;
-            // A base clock above 115200 * 16 is given in Hz.
-            let base = if base > 1_843_200 - 1 {
-                base / 16
-            } else {
-                base
-            };
-            Some(u16::try_from(base / baud).ok().filter(|d| *d > 0)?)
-        }
-    };
-    if let Some(line) = parts.next().filter(|l| !l.is_empty()) {
-        config.line = line_control(line)?;
-    }
-    if let Some(port) = parts.next().filter(|p| !p.is_empty()) {
-        let hex = port.strip_prefix("0x").unwrap_or(port);
-        config.port = u16::from_str_radix(hex, 16).ok()?;
-    }
-    if let Some(irq) = parts.next().filter(|i| !i.is_empty()) {
-        config.irq = irq.parse().ok()?;
-    }
-    Some(config)
-}
-
-/// Data bits, parity, stop bits: `8n1`. Source: PC16550D, line control register.
-fn line_control(value: &str) -> Option<u8> {
-    let [data, parity, stop] = value.as_bytes().try_into().ok()?;
-    let data = match data {
-        b'5'..=b'8' => data - b'5',
-        _ => return None,
-    };
-    let parity = match parity {
-        b'n' => 0,
-        b'o' => 0x08,
-        b'e' => 0x18,
-        b'm' => 0x28,
-        b's' => 0x38,
-        _ => return None,
-    };
-    let stop = match stop {
-        b'1' => 0,
-        b'2' => 0x04,
-        _ => return None,
-    };
-    Some(data | parity | stop)
 }
 
 /// `<level>[/<rate-limited level>]`

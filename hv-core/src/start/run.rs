@@ -3,7 +3,7 @@
 
 use super::boot_info::BootInfo;
 use super::options::Options;
-use super::{dom0, ground, hardware, panic};
+use super::{dom0, efi, ground, hardware, panic};
 use crate::addr::{CpuId, Mfn};
 use crate::arch::machine::{self, area, isolation};
 use crate::domain::notify::SCHEDULER;
@@ -69,7 +69,11 @@ extern "C" fn on_own_stack() -> ! {
     hardware::listen_to_console();
     isolate(&boot.options);
     tune(&boot.options);
+    efi::discover(boot.info, &boot.options);
     dom0::build(boot.info, &boot.options);
+    if !boot.options.keep_screen {
+        console::leave_screen();
+    }
     READY.store(true, Ordering::Release);
     wake_others();
     isolation::arm();

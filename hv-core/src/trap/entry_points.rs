@@ -98,6 +98,9 @@ pub unsafe extern "C" fn host_trap(frame: *mut GuestRegs) {
         regs.rip = resume;
         return;
     }
+    if machine::efi_runtime::leave_faulty(regs) {
+        return;
+    }
     machine::die_of_exception(regs);
 }
 

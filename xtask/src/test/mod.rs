@@ -11,6 +11,7 @@ mod lints;
 mod miri;
 mod report;
 mod sanitize;
+mod screen;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -72,6 +73,8 @@ pub enum Part {
     Cpus,
     /// Debian's kernels on many machines
     Boots,
+    /// What a machine without a serial port shows
+    Screen,
     /// Disks and network cards
     Devices,
     /// The self-checking load
@@ -92,7 +95,7 @@ impl Args {
             Part::Miri => !self.quick && !self.no_miri,
             // Another compilation of nearly everything.
             Part::Sanitize => false,
-            Part::Devices | Part::Load | Part::Domains => !self.quick,
+            Part::Screen | Part::Devices | Part::Load | Part::Domains => !self.quick,
             Part::Lints | Part::Host | Part::Guests | Part::Cpus | Part::Boots => true,
         };
         if self.parts.is_empty() {
@@ -134,6 +137,9 @@ impl Args {
                     boots::on_bochs(report, on, self.bochs_rows());
                 }
             }
+            // Nobody else's letters are known.
+            Part::Screen if on != Hypervisor::Oxen => {}
+            Part::Screen => screen::run(report),
             Part::Devices => devices::run(report, on),
             Part::Load => boots::load(report, on, self.load_seconds),
             Part::Domains => domains::run(report, self.on, &self.domains),

@@ -74,11 +74,8 @@ pub fn read(rsdp: Option<MachAddr>) -> Platform {
 /// Dom0 cannot use a loader's copy: that lies in memory of the hypervisor's.
 #[must_use]
 pub fn efi_root_pointer(system_table: u64) -> Option<u64> {
-    let bytes = |at, len: usize| {
-        let start = map(at, len as u64)?;
-        // SAFETY: just mapped, for good; firmware leaves its tables alone.
-        Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), len) })
-    };
+    // SAFETY: firmware leaves its tables alone.
+    let bytes = |at, len: usize| unsafe { physical::constant(at, len) };
     let (list, count) = efi::list_of_tables(bytes(system_table, efi::SYSTEM_TABLE)?)?;
     efi::acpi_root(bytes(list, count * efi::ENTRY)?)
 }
@@ -86,11 +83,8 @@ pub fn efi_root_pointer(system_table: u64) -> Option<u64> {
 /// QEMU's release, as the BIOS's SMBIOS tables tell.
 #[must_use]
 pub fn qemu_release() -> Option<(u32, u32)> {
-    let bytes = |at, len: u32| {
-        let start = map(at, u64::from(len))?;
-        // SAFETY: just mapped, for good; firmware leaves its tables alone.
-        Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), len as usize) })
-    };
+    // SAFETY: as above.
+    let bytes = |at, len: u32| unsafe { physical::constant(at, len as usize) };
     let (at, len) = smbios::find_table(bytes(0xf_0000, 0x1_0000)?)?;
     smbios::qemu_release(smbios::system_version(bytes(at, len.min(0x1_0000))?)?)
 }

@@ -139,6 +139,15 @@ fn load_fpu(state: &mut VcpuState) {
     set_task_switched(state.task_switched);
 }
 
+/// Runs `f`, which may change all extended state, while that of the vCPU that is loaded is kept
+/// in `state`.
+pub(super) fn with_extended_state_saved<R>(state: &mut VcpuState, f: impl FnOnce() -> R) -> R {
+    save_fpu(state);
+    let result = f();
+    load_fpu(state);
+    result
+}
+
 /// Sets or clears CR0.TS, so that the guest's next FPU use traps or not.
 pub fn set_task_switched(on: bool) {
     // SAFETY: the hypervisor itself uses no FPU.

@@ -4,6 +4,7 @@ pub mod acpi;
 pub mod apic;
 pub mod clock;
 pub mod cpus;
+pub mod efi_runtime;
 pub mod features;
 pub mod ioapic;
 pub mod irqchip;
@@ -14,6 +15,7 @@ pub mod pci;
 pub mod physical;
 pub mod port;
 pub mod power;
+mod screen;
 pub mod smp;
 pub mod tlb;
 mod uart_port;
@@ -28,6 +30,8 @@ pub use port::{port_in, port_out};
 pub use tlb::{
     MachineTlb, note_flush, service as service_flushes, stack_cache, takes_part, visit_guests,
 };
+
+pub use screen::ScreenMemory;
 
 pub use paging::{flush_local, has_1g_pages, init_paging, load_root};
 pub mod area;

@@ -58,6 +58,18 @@ pub fn memory(addr: MachAddr, len: u64) -> Option<NonNull<u8>> {
     (MAPS.get()?.memory)(addr, len)
 }
 
+/// The `len` bytes at machine address `at`, in memory or outside of it.
+///
+/// # Safety
+/// Nobody changes them any more.
+#[must_use]
+pub unsafe fn constant(at: u64, len: usize) -> Option<&'static [u8]> {
+    let addr = MachAddr::from_guest(at)?;
+    let start = memory(addr, len as u64).or_else(|| device(addr, len as u64))?;
+    // SAFETY: mapped for good; the caller vouches for the rest.
+    Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), len) })
+}
+
 /// Where `len` bytes of device registers at `addr` are mapped; `None` without a
 /// mapping left.
 #[must_use]

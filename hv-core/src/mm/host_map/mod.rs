@@ -9,8 +9,10 @@
 //! Removing a mapping flushes this CPU only: flushing others is the caller's.
 #![allow(unsafe_code, reason = "this is the hypervisor's address space")]
 
+mod firmware;
 pub mod tables;
 
+pub use firmware::firmware_root;
 pub use tables::{Cache, MapError, Prot};
 
 use super::early;

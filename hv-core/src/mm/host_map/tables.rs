@@ -28,7 +28,7 @@ pub enum Cache {
     WriteProtected = 5,
 }
 
-/// What a mapping allows. None is both writable and executable.
+/// What a mapping allows. None but [`Prot::FIRMWARE`] is both writable and executable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prot(u64);
 
@@ -39,6 +39,8 @@ impl Prot {
     pub const RW: Self = Self(P | A | D | NX | RW);
     /// Code.
     pub const RX: Self = Self(P | A | D);
+    /// Code with data among it, in a root that the hypervisor's own code does not run on.
+    pub const FIRMWARE: Self = Self(P | A | D | RW);
     /// Readable by guests too.
     pub const USER_RO: Self = Self(P | A | D | NX | US);
 

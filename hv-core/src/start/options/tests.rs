@@ -70,6 +70,40 @@ fn serial_ports() {
 }
 
 #[test]
+fn where_lines_go() {
+    let of = |line: &str| {
+        let o = Options::parse(line);
+        assert!(o.unknown.is_empty() && o.malformed.is_empty(), "{line}");
+        (o.console, o.screen, o.keep_screen)
+    };
+    assert_eq!(of(""), (Some(0), true, false));
+    assert_eq!(of("console=com1"), (Some(0), false, false));
+    assert_eq!(of("console=vga,com2 vga=keep"), (Some(1), true, true));
+    assert_eq!(
+        of("console=vga vga=gfx-1024x768x32,keep"),
+        (None, true, true)
+    );
+    assert_eq!(of("console=none vga=text-80x50"), (None, false, false));
+    assert_eq!(of("vga=keep vga=current"), (Some(0), true, false));
+    for bad in [
+        "vga=",
+        "vga=1024x768",
+        "vga=current,hold",
+        "console=vga,lpt1",
+    ] {
+        assert_eq!(Options::parse(bad).malformed, [bad]);
+    }
+}
+
+#[test]
+fn firmware_is_called_unless_it_must_not_be() {
+    assert!(Options::parse("efi=rs").efi_runtime);
+    assert!(!Options::parse("efi=no-rs").efi_runtime);
+    assert!(!Options::parse("efi=rs=no").efi_runtime);
+    assert_eq!(Options::parse("efi=quick").malformed, ["efi=quick"]);
+}
+
+#[test]
 fn switches_have_many_spellings() {
     assert!(!Options::parse("no-x2apic").x2apic);
     assert!(!Options::parse("x2apic=off").x2apic);
