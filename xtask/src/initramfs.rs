@@ -53,7 +53,7 @@ const BACKEND_DRIVERS: &[&str] = &[
 ];
 
 /// Drivers that are there for `modprobe` but not loaded at start.
-const OTHER_DRIVERS: &[&str] = &["xen-blkback", "xen-netback", "loop", "bridge"];
+const OTHER_DRIVERS: &[&str] = &["xen-blkback", "xen-netback", "loop", "bridge", "efivarfs"];
 
 /// What dom0 needs for images by `qemu-nbd` and for cards in VLANs; a scenario's script loads them.
 const DEVICE_KINDS: &[&str] = &["nbd", "8021q"];

@@ -152,6 +152,30 @@ if dmesg | grep -E 'WARNING: [^S]|BUG:|Call Trace:|rcu.*stall|soft lockup|hung t
 fi
 "#;
 
+/// dom0 has the screen that firmware left, lists firmware's variables, and sets one of its own: set,
+/// longer, read again by a fresh mount, gone.
+const EFI: &str = r#"
+grep -q EFI /proc/fb || { echo "/proc/fb: $(cat /proc/fb)"; exit 5; }
+vars=/sys/firmware/efi/efivars
+modprobe efivarfs
+mount -t efivarfs efivarfs $vars
+ls $vars/BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c $vars/Boot0000-*
+name=$vars/Oxen-6f78656e-0000-4000-8000-6f78656e0001
+printf '\007\000\000\000first' >$name
+[ "$(tail -c +5 $name)" = first ]
+chattr -i $name
+long=$(dd if=/dev/zero bs=3000 count=1 2>/dev/null | tr '\000' x)
+printf "\007\000\000\000$long" >$name
+umount $vars
+mount -t efivarfs efivarfs $vars
+[ "$(tail -c +5 $name)" = "$long" ] || { echo 'the variable has changed'; exit 6; }
+chattr -i $name
+rm $name
+umount $vars
+mount -t efivarfs efivarfs $vars
+[ ! -e $name ]
+"#;
+
 fn all() -> Vec<Row> {
     let mut rows = Vec::new();
     for flavour in [Generic, Cloud] {
@@ -202,7 +226,11 @@ fn boot_row(on: Hypervisor, row: Row, direct: bool, uefi: bool) -> Result<()> {
     let log = format!("test-boot-{}", name(row).replace([' ', ','], ""));
     let machine = machine(row, direct, uefi);
     let parts = parts(on, flavour, memory);
-    boot(&parts, &machine, &script(on, smp, memory), TIMEOUT, &log)
+    let mut script = script(on, smp, memory);
+    if uefi && on != Hypervisor::None {
+        script += EFI;
+    }
+    boot(&parts, &machine, &script, TIMEOUT, &log)
 }
 
 /// What dom0 does: has it the CPUs, the memory and the hypervisor, and no complaints?

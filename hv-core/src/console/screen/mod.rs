@@ -66,14 +66,13 @@ impl<'a, M: ScreenMem> Screen<'a, M> {
                 b'\r' => self.column = 0,
                 b'\t' => self.column = (self.column / TAB + 1) * TAB,
                 8 => self.column = self.column.saturating_sub(1),
-                0..=0x1f | 0x7f => {}
-                // The rest of a character of several bytes.
-                0x80..=0xbf => {}
+                // 0x80 and up: the rest of a character of several bytes.
+                0..=0x1f | 0x7f..=0xbf => {}
                 0xc0..=0xff => self.put(b'?'),
                 printable => self.put(printable),
             }
         }
-        let (from, to) = core::mem::replace(&mut self.changed, (0, 0));
+        let (from, to) = core::mem::take(&mut self.changed);
         self.canvas.draw(self.top, from, to);
     }
 

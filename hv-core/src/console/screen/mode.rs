@@ -117,13 +117,12 @@ impl Mode {
             return None;
         }
         let (columns, rows, cell) = match screen.kind {
-            FramebufferKind::Indexed => return None,
             FramebufferKind::Text if pixel == 2 => (
                 screen.width.min(MAX_COLUMNS),
                 screen.height.min(MAX_ROWS),
                 Cell::Text,
             ),
-            FramebufferKind::Text => return None,
+            FramebufferKind::Text | FramebufferKind::Indexed => return None,
             FramebufferKind::Rgb(colours) => {
                 let wide = screen.width.div_ceil(MAX_COLUMNS * glyph.0);
                 let scale = wide.max(screen.height.div_ceil(MAX_ROWS * glyph.1));

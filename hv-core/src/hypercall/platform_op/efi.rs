@@ -155,8 +155,9 @@ fn clock(call: &mut Call<'_>, op: &mut abi::XenpfEfiRuntimeCall) -> Result<Statu
             let (status, enabled, pending, time) = runtime::get_wakeup_time(call.state);
             if !status.is_error() {
                 put(&mut op.u, &time)?;
-                op.misc = u32::from(enabled) * abi::XEN_EFI_GET_WAKEUP_TIME_ENABLED
-                    | u32::from(pending) * abi::XEN_EFI_GET_WAKEUP_TIME_PENDING;
+                let flag = |on, bit| if on { bit } else { 0 };
+                op.misc = flag(enabled, abi::XEN_EFI_GET_WAKEUP_TIME_ENABLED)
+                    | flag(pending, abi::XEN_EFI_GET_WAKEUP_TIME_PENDING);
             }
             status
         }
