@@ -98,7 +98,8 @@ pub fn write(stack: &Stack, firmware: Firmware, to: &Path) -> Result<()> {
     process::output(&mut grub).map(drop)
 }
 
-/// GRUB's configuration: one entry, started at once, visible on screen and serial line.
+/// GRUB's configuration: one entry, started at once, visible on screen and serial line. On EFI GRUB has
+/// no driver for the screen that it could pass on, unless it is told to load one.
 fn menu(stack: &Stack) -> String {
     let load = match stack.hypervisor {
         Hypervisor::None => {
@@ -125,6 +126,7 @@ fn menu(stack: &Stack) -> String {
         "serial --unit=0 --speed=115200\n\
          terminal_input console serial\n\
          terminal_output console serial\n\
+         if [ $grub_platform = efi ]; then insmod all_video; fi\n\
          set timeout=0\n\
          menuentry \"{}\" {{\n{load}}}\n",
         stack.hypervisor.name()
