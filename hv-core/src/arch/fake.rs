@@ -143,6 +143,23 @@ pub mod irqchip {
     }
 }
 
+/// What is done about speculation: nothing.
+pub mod speculation {
+    use crate::arch::speculation::Shown;
+
+    /// What guests are told.
+    #[must_use]
+    pub fn shown() -> Shown {
+        Shown::default()
+    }
+
+    /// The guest's value of `SPEC_CTRL`.
+    pub fn load_guest_value(_wanted: u64) {}
+
+    /// Makes branch prediction forget.
+    pub fn command_prediction(_command: u64) {}
+}
+
 /// Sets up paging: nothing to do.
 pub fn init_paging() {}
 

@@ -17,7 +17,9 @@ pub mod platform;
 pub mod regs;
 pub mod shootdown;
 pub mod smbios;
+pub mod speculation;
 pub mod symbols;
+pub mod topology;
 pub mod vectors;
 
 #[cfg(target_os = "none")]

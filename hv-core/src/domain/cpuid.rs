@@ -76,5 +76,6 @@ pub fn policy() -> &'static Policy {
                 tsc_safe: crate::time::tsc_is_invariant(),
             },
         )
+        .showing(&machine::speculation::shown())
     })
 }

@@ -108,6 +108,8 @@ pub struct VcpuState {
     pub fpu: FpuArea,
     /// TSC_AUX.
     pub tsc_aux: u32,
+    /// `SPEC_CTRL` as the guest set it.
+    pub spec_ctrl: u64,
     /// Guest GDT frames (counted as segment-descriptor pages).
     pub gdt_frames: [Option<Mfn>; 14],
     /// Guest GDT entries.
@@ -158,6 +160,7 @@ impl VcpuState {
             io_bitmap_ports: 0,
             fpu: FpuArea::new(machine::fpu_area_size()),
             tsc_aux: 0,
+            spec_ctrl: 0,
             gdt_frames: [None; 14],
             gdt_entries: 0,
             ldt_base: GuestVa(0),
@@ -192,6 +195,7 @@ impl VcpuState {
             xcr0: &mut self.xcr0,
             debug: &mut self.debug,
             tsc_aux: &mut self.tsc_aux,
+            spec_ctrl: &mut self.spec_ctrl,
             iopl: self.iopl,
             io_bitmap: (self.io_bitmap, self.io_bitmap_ports),
         }

@@ -11,6 +11,8 @@
 
 use super::control::{self, CR4_OSXSAVE, XSTATE_AVX512};
 use super::seam::{CpuidRegs, HostCpuid};
+use crate::arch::speculation::Shown;
+use crate::arch::speculation::bits::{caps, leaf7_2d, leaf7d};
 
 /// Maker of the CPU, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +170,8 @@ pub struct Policy {
     /// Leaf 80000007 edx and 80000008 ebx: what may be shown of the host's.
     ext7d: u32,
     ext8b: u32,
+    /// What is said of speculation, on top of the rest.
+    speculation: Shown,
     address_bits: u32,
 }
 
@@ -250,7 +254,45 @@ impl Policy {
             host_1,
             ext7d: ALLOW_E7D,
             ext8b: ALLOW_E8B,
+            speculation: Shown::default(),
             address_bits,
+        }
+    }
+
+    /// Shows what guests may know of speculation, and the registers that go with it.
+    #[must_use]
+    pub fn showing(mut self, shown: &Shown) -> Self {
+        self.speculation = *shown;
+        if self.leaf7.eax > 0 && shown.leaf7_2d != 0 {
+            self.leaf7.eax = 2;
+        }
+        if shown.hide_avx {
+            self.xcr0 &= !(control::XSTATE_AVX | XSTATE_AVX512);
+        }
+        self.settle();
+        self
+    }
+
+    /// `SPEC_CTRL` bits that a guest may set; `None`: it does not have the register.
+    #[must_use]
+    pub const fn spec_ctrl(&self) -> Option<u64> {
+        Shown::spec_ctrl(self.speculation.leaf7d, self.speculation.leaf7_2d)
+    }
+
+    /// `PRED_CMD` bits that a guest may write; `None`: it does not have the register.
+    #[must_use]
+    pub const fn pred_cmd(&self) -> Option<u64> {
+        let shown = &self.speculation;
+        Shown::pred_cmd(shown.leaf7d, shown.ext8b, shown.ext21a)
+    }
+
+    /// `ARCH_CAPABILITIES`; `None`: the guest does not have the register.
+    #[must_use]
+    pub const fn arch_capabilities(&self) -> Option<u64> {
+        if self.speculation.leaf7d & leaf7d::ARCH_CAPS == 0 {
+            None
+        } else {
+            Some(self.speculation.caps)
         }
     }
 
@@ -268,15 +310,24 @@ impl Policy {
                 self.leaf7.ebx &= wanted.ebx;
                 self.leaf7.ecx &= wanted.ecx;
                 self.leaf7.edx &= wanted.edx;
+                self.speculation.leaf7d &= wanted.edx;
             }
             (7, 1) => self.leaf7_1a &= wanted.eax,
+            (7, 2) => self.speculation.leaf7_2d &= wanted.edx,
             (0xd, 0) => self.xcr0 &= u64::from(wanted.edx) << 32 | u64::from(wanted.eax),
             (0x8000_0001, _) => {
                 self.ext1.ecx &= wanted.ecx;
                 self.ext1.edx &= wanted.edx;
             }
             (0x8000_0007, _) => self.ext7d &= wanted.edx,
-            (0x8000_0008, _) => self.ext8b &= wanted.ebx,
+            (0x8000_0008, _) => {
+                self.ext8b &= wanted.ebx;
+                self.speculation.ext8b &= wanted.ebx;
+            }
+            (0x8000_0021, _) => {
+                self.speculation.ext21a &= wanted.eax;
+                self.speculation.ext21c &= wanted.ecx;
+            }
             _ => {}
         }
     }
@@ -307,6 +358,26 @@ impl Policy {
         }
         if self.leaf7.eax == 0 {
             self.leaf7_1a = 0;
+        }
+        self.settle_speculation();
+    }
+
+    /// Without `SPEC_CTRL` there are none of its bits.
+    fn settle_speculation(&mut self) {
+        let shown = &mut self.speculation;
+        if self.leaf7.eax < 2 {
+            shown.leaf7_2d = 0;
+        }
+        if shown.leaf7d & leaf7d::IBRSB == 0 {
+            shown.leaf7d &= !(leaf7d::STIBP | leaf7d::SSBD);
+            shown.leaf7_2d &= !leaf7_2d::PSFD;
+            shown.caps &= !(caps::EIBRS | caps::RRSBA);
+        }
+        if self.max_extended < EXTENDED + 8 {
+            shown.ext8b = 0;
+        }
+        if self.max_extended < EXTENDED + 0x21 {
+            (shown.ext21a, shown.ext21c) = (0, 0);
         }
     }
 
@@ -349,9 +420,16 @@ impl Policy {
             1 => self.leaf1(asker),
             2 | 4 => host.cpuid(leaf, subleaf),
             7 => match subleaf {
-                0 => self.leaf7,
+                0 => CpuidRegs {
+                    edx: self.leaf7.edx | self.speculation.leaf7d,
+                    ..self.leaf7
+                },
                 1 => CpuidRegs {
                     eax: self.leaf7_1a,
+                    ..nothing
+                },
+                2 => CpuidRegs {
+                    edx: self.speculation.leaf7_2d,
                     ..nothing
                 },
                 _ => nothing,
@@ -462,7 +540,7 @@ impl Policy {
                 let regs = host.cpuid(leaf, 0);
                 CpuidRegs {
                     eax: regs.eax & 0xffff,
-                    ebx: regs.ebx & self.ext8b,
+                    ebx: regs.ebx & self.ext8b | self.speculation.ext8b,
                     ecx: if self.vendor == Vendor::Amd {
                         regs.ecx & 0xf0ff
                     } else {
@@ -472,7 +550,8 @@ impl Policy {
                 }
             }
             0x21 => CpuidRegs {
-                eax: host.cpuid(leaf, 0).eax & ALLOW_E21A,
+                eax: host.cpuid(leaf, 0).eax & ALLOW_E21A | self.speculation.ext21a,
+                ecx: self.speculation.ext21c,
                 ..nothing
             },
             _ => nothing,

@@ -38,6 +38,8 @@ pub struct CpuView<'a> {
     pub debug: &'a mut debug::DebugRegisters,
     /// TSC_AUX.
     pub tsc_aux: &'a mut u32,
+    /// `SPEC_CTRL`.
+    pub spec_ctrl: &'a mut u64,
     /// Virtual I/O privilege level.
     pub iopl: u8,
     /// I/O permission bitmap in guest kernel space (0 bits: allowed) and how many

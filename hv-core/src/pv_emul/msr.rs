@@ -7,6 +7,8 @@ use super::cpuid::{Policy, Vendor};
 use super::execute::CpuView;
 use super::seam::{Base, GuestFrames, HostMsrs, Processor};
 use crate::addr::{GuestVa, MachAddr};
+use crate::arch::speculation::bits::EFER_AIBRSE;
+use crate::arch::speculation::bits::msr::{ARCH_CAPABILITIES, PRED_CMD, SPEC_CTRL};
 
 const TSC: u32 = 0x10;
 const APIC_BASE: u32 = 0x1b;
@@ -77,7 +79,9 @@ pub fn read(
         KERNEL_GS_BASE => m.base(Base::InactiveGs),
         TSC_AUX if policy.has_tsc_aux() => (*cpu.tsc_aux).into(),
         TSC => m.tsc(),
-        EFER => m.read_msr(EFER).ok_or(Refused)? & !EFER_SVME,
+        EFER => m.read_msr(EFER).ok_or(Refused)? & !(EFER_SVME | EFER_AIBRSE),
+        SPEC_CTRL if policy.spec_ctrl().is_some() => *cpu.spec_ctrl,
+        ARCH_CAPABILITIES => policy.arch_capabilities().ok_or(Refused)?,
         PAT => crate::arch::PAT,
         APIC_BASE => APIC_BASE_VALUE | if cpu.boot_vcpu { APIC_BASE_BSP } else { 0 },
         HYPERCALL_PAGE | MCG_STATUS => 0,
@@ -114,6 +118,25 @@ pub fn write(
             let value = u32::try_from(value).map_err(|_| Refused)?;
             *cpu.tsc_aux = value;
             m.load_tsc_aux(value);
+            true
+        }
+        SPEC_CTRL => {
+            let allowed = policy.spec_ctrl().ok_or(Refused)?;
+            if value & !allowed != 0 {
+                return Err(Refused);
+            }
+            *cpu.spec_ctrl = value;
+            m.load_spec_ctrl(value);
+            true
+        }
+        PRED_CMD => {
+            let allowed = policy.pred_cmd().ok_or(Refused)?;
+            if value & !allowed != 0 {
+                return Err(Refused);
+            }
+            if value != 0 {
+                m.command_prediction(value);
+            }
             true
         }
         HYPERCALL_PAGE => {

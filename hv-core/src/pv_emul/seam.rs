@@ -76,6 +76,10 @@ pub trait Processor {
     fn load_xcr0(&mut self, xcr0: u64);
     /// Loads a debug register (0-3, 6 or 7), whose value has been validated.
     fn load_debug(&mut self, register: u8, value: u64);
+    /// Has the guest run with this `SPEC_CTRL`, whose bits the guest may set.
+    fn load_spec_ctrl(&mut self, value: u64);
+    /// Writes `PRED_CMD`; the guest may write these bits.
+    fn command_prediction(&mut self, value: u64);
     /// Loads TSC_AUX.
     fn load_tsc_aux(&mut self, value: u32);
     /// Reads the TSC.

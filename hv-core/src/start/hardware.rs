@@ -7,8 +7,9 @@ use crate::addr::{CpuId, DomId, Mfn};
 use crate::arch::FrameMem;
 use crate::arch::clock::Rates;
 use crate::arch::machine::features::{Features, set_protection};
-use crate::arch::machine::{acpi, apic, clock, cpus, ioapic, leftovers, pci, power, smp};
+use crate::arch::machine::{self, acpi, apic, clock, cpus, ioapic, leftovers, pci, power, smp};
 use crate::arch::platform::Platform;
+use crate::arch::topology::Threads;
 use crate::mm::early;
 use crate::mm::host_map::{self, DirectMap};
 use crate::sync::Once;
@@ -24,6 +25,8 @@ pub struct Hardware {
     pub features: Features,
     /// How fast its counters are.
     pub rates: Rates,
+    /// Cores have several threads each, used or not.
+    pub smt: bool,
     /// A frame below 640 KiB for starting CPUs.
     low_frame: Option<Mfn>,
 }
@@ -55,6 +58,7 @@ pub fn discover(info: &BootInfo, options: &Options) -> &'static Hardware {
     leave_out(&mut platform, options);
     power::init(&platform.power);
     apic::init_boot(&platform, &features, options.x2apic, options.tsc_deadline);
+    let smt = leave_siblings_out(&mut platform, options);
     cpus::init(&platform, options.max_cpus as usize);
     apic::init_cpu(&platform);
     let rates = clock::measure(&platform, &features);
@@ -73,6 +77,7 @@ pub fn discover(info: &BootInfo, options: &Options) -> &'static Hardware {
         platform,
         features,
         rates,
+        smt,
         low_frame: early::alloc_low(),
     })
 }
@@ -87,6 +92,17 @@ fn protect(features: &Features, options: &Options) {
         features.smep && options.smep.unwrap_or(true),
         smap && options.smap.unwrap_or(true),
     );
+}
+
+/// Leaves one thread of each core if the command line says so (`smt=`). Whether cores have several.
+fn leave_siblings_out(platform: &mut Platform, options: &Options) -> bool {
+    let threads = Threads::read(machine::cpuid);
+    let smt = threads.are_shared(&platform.processors);
+    if smt && options.speculation.smt == Some(false) {
+        let left_out = threads.leave_siblings_out(&mut platform.processors, apic::id());
+        log::info!("smt=off: {left_out} sibling threads are not used");
+    }
+    smt
 }
 
 /// Forgets what the command line says not to use.

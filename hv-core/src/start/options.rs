@@ -7,6 +7,7 @@
 mod ports;
 
 use self::ports::{console, uart, vga};
+use crate::arch::speculation::Choices;
 use crate::console::Threshold;
 use crate::console::uart::Config as Uart;
 use crate::sched::Knobs;
@@ -43,14 +44,8 @@ pub struct Options {
     pub scheduler: Scheduler,
     /// `sched_credit_tslice_ms=` and `sched_ratelimit_us=`.
     pub knobs: Knobs,
-    /// `xpti=`: page-table isolation.
-    pub xpti: Xpti,
-    /// `pv-l1tf=`: whether absent entries of page tables are checked, of domains other than dom0.
-    pub l1tf: Option<bool>,
-    /// `spec-ctrl=no`: no mitigations at all.
-    pub spec_ctrl: bool,
-    /// `spec-ctrl=verw=` (or `md-clear=`): whether the CPU's buffers are cleared before a guest runs.
-    pub clear_buffers: Option<bool>,
+    /// `spec-ctrl=`, `xpti=`, `pv-l1tf=`, `smt=` and `tsx=`: what to do about leaks by speculation.
+    pub speculation: Choices,
     /// `smep=`: `None` leaves it to the CPU.
     pub smep: Option<bool>,
     /// `smap=`: `None` leaves it to the CPU.
@@ -153,15 +148,6 @@ pub enum Scheduler {
     Credit,
 }
 
-/// `xpti=`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Xpti {
-    /// For dom0: `None` leaves it to the CPU.
-    pub dom0: Option<bool>,
-    /// For other domains: likewise.
-    pub domu: Option<bool>,
-}
-
 /// `clocksource=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockSource {
@@ -191,10 +177,7 @@ impl Default for Options {
             reboot: Reboot::default(),
             scheduler: Scheduler::default(),
             knobs: Knobs::DEFAULT,
-            xpti: Xpti::default(),
-            spec_ctrl: true,
-            clear_buffers: None,
-            l1tf: None,
+            speculation: Choices::default(),
             smep: None,
             smap: None,
             x2apic: true,
@@ -290,14 +273,14 @@ impl Options {
             "sched" => (value == "credit").then(|| self.scheduler = Scheduler::Credit),
             "sched_credit_tslice_ms" => value.parse().ok().map(|n| self.knobs.slice_ms = n),
             "sched_ratelimit_us" => value.parse().ok().map(|n| self.knobs.ratelimit_us = n),
-            "xpti" => xpti(value).map(|x| self.xpti = x),
-            "pv-l1tf" => l1tf(value).map(|on| self.l1tf = on.or(self.l1tf)),
-            "spec-ctrl" => self.spec_ctrl_value(value),
+            "xpti" => speculation::xpti(value, &mut self.speculation),
+            "pv-l1tf" => speculation::l1tf(value, &mut self.speculation),
+            "spec-ctrl" => speculation::spec_ctrl(value, &mut self.speculation),
             "clocksource" => clock(value).map(|c| self.clock = Some(c)),
             "dom0" => dom0(value),
             "efi" => value
                 .split(',')
-                .try_for_each(|part| flag(part, &["rs"]).map(|on| self.efi_runtime = on)),
+                .try_for_each(|part| speculation::flag(part, &["rs"]).map(|on| self.efi_runtime = on)),
             _ => return None,
         };
         Some(done.into())
@@ -313,7 +296,7 @@ impl Options {
             // `smep=hvm` and the like speak of guests that do not exist here.
             return if matches!(name, "smep" | "smap") {
                 Outcome::Done
-            } else if self.switch(name).is_some() {
+            } else if matches!(name, "smt" | "tsx") || self.switch(name).is_some() {
                 Outcome::Malformed
             } else {
                 Outcome::Unknown
@@ -322,6 +305,8 @@ impl Options {
         match name {
             "smep" => self.smep = Some(on),
             "smap" => self.smap = Some(on),
+            "smt" => self.speculation.smt = Some(on),
+            "tsx" => self.speculation.tsx = Some(on),
             "nosmp" if on => self.max_cpus = 1,
             "smp" if !on => self.max_cpus = 1,
             "noapic" => self.io_apic = !on,
@@ -351,40 +336,6 @@ impl Options {
             _ => return None,
         })
     }
-
-    /// `spec-ctrl=`: `no` alone turns all off; the finer parts are taken as they come.
-    fn spec_ctrl_value(&mut self, value: &str) -> Option<()> {
-        for part in value.split(',') {
-            match boolean(part) {
-                Some(on) => {
-                    self.spec_ctrl = on;
-                    if !on {
-                        // As in Xen: all off means this one too, unless it is asked for.
-                        self.xpti = Xpti {
-                            dom0: self.xpti.dom0.or(Some(false)),
-                            domu: self.xpti.domu.or(Some(false)),
-                        };
-                    }
-                }
-                None if part == "no-xen" => self.spec_ctrl = false,
-                None if part.is_empty() => return None,
-                None => {
-                    self.clear_buffers = flag(part, &["verw", "md-clear"]).or(self.clear_buffers);
-                }
-            }
-        }
-        Some(())
-    }
-}
-
-/// What a part like `name`, `no-name` or `name=no` says of a thing that has these names.
-fn flag(part: &str, names: &[&str]) -> Option<bool> {
-    let (name, value) = part.split_once('=').unwrap_or((part, "yes"));
-    let (name, on) = name
-        .strip_prefix("no-")
-        .map_or((name, true), |name| (name, false));
-    let said = boolean(value)? == on;
-    names.contains(&name).then_some(said)
 }
 
 /// Source: Xen's `parse_bool`.
@@ -484,43 +435,6 @@ fn reboot(value: &str) -> Option<Reboot> {
     how
 }
 
-/// `xpti=<bool>` or a list of `dom0=<bool>`, `domu=<bool>`, `default`.
-fn xpti(value: &str) -> Option<Xpti> {
-    let mut xpti = Xpti::default();
-    for part in value.split(',') {
-        let (name, on) = part
-            .split_once('=')
-            .map_or((part, None), |(n, v)| (n, Some(v)));
-        let (name, negated) = name
-            .strip_prefix("no-")
-            .map_or((name, false), |n| (n, true));
-        match (name, on) {
-            ("dom0", on) => xpti.dom0 = Some(on.map_or(Some(true), boolean)? != negated),
-            ("domu", on) => xpti.domu = Some(on.map_or(Some(true), boolean)? != negated),
-            ("default", None) => xpti = Xpti::default(),
-            (all, None) => {
-                let on = Some(boolean(all)?);
-                xpti = Xpti { dom0: on, domu: on };
-            }
-            _ => return None,
-        }
-    }
-    Some(xpti)
-}
-
-/// `pv-l1tf=<bool>` or a list of `dom0=<bool>`, `domu=<bool>`. dom0 may read all memory anyway.
-fn l1tf(value: &str) -> Option<Option<bool>> {
-    let mut domu = None;
-    for part in value.split(',') {
-        match (boolean(part), flag(part, &["domu"]), flag(part, &["dom0"])) {
-            (Some(on), ..) | (None, Some(on), _) => domu = Some(on),
-            (None, None, Some(_)) => {}
-            (None, None, None) => return None,
-        }
-    }
-    Some(domu)
-}
-
 fn clock(value: &str) -> Option<ClockSource> {
     Some(match value {
         "tsc" => ClockSource::Tsc,
@@ -543,6 +457,8 @@ fn dom0(value: &str) -> Option<()> {
         })
         .then_some(())
 }
+
+mod speculation;
 
 #[cfg(test)]
 mod tests;

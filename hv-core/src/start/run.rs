@@ -5,7 +5,8 @@ use super::boot_info::BootInfo;
 use super::options::Options;
 use super::{dom0, efi, ground, hardware, panic};
 use crate::addr::{CpuId, Mfn};
-use crate::arch::machine::{self, area, isolation};
+use crate::arch::machine::features::Hypervisor;
+use crate::arch::machine::{self, area, isolation, speculation};
 use crate::domain::notify::SCHEDULER;
 use crate::mm::frame_alloc::Request;
 use crate::mm::{frame_io, host};
@@ -60,6 +61,7 @@ extern "C" fn on_own_stack() -> ! {
     let boot = BOOT.get().expect("`main` filled it");
     // SAFETY: this is CPU 0, in its area.
     unsafe { area::enter(CpuId(0)) };
+    choose_mitigations(&boot.options);
     take_part(CpuId(0));
     let mut stack = |cpu| {
         area::build(cpu, zeroed_frame);
@@ -67,7 +69,7 @@ extern "C" fn on_own_stack() -> ! {
     };
     hardware::start_cpus(&mut stack, other_cpu);
     hardware::listen_to_console();
-    isolate(&boot.options);
+    isolate();
     tune(&boot.options);
     efi::discover(boot.info, &boot.options);
     dom0::build(boot.info, &boot.options);
@@ -77,7 +79,6 @@ extern "C" fn on_own_stack() -> ! {
     READY.store(true, Ordering::Release);
     wake_others();
     isolation::arm();
-    machine::arm_clearing();
     trap::run_guests()
 }
 
@@ -96,69 +97,33 @@ fn tune(options: &Options) {
     }
 }
 
-/// Isolates guests from the hypervisor's memory if the CPU leaks it, or as the
-/// command line says (`xpti=`).
-fn isolate(options: &Options) {
-    let leaks = hardware::hardware().features.meltdown && options.spec_ctrl;
-    let wanted = |choice: Option<bool>| choice.unwrap_or(leaks);
-    // The tables are planted alike for every domain: one that asks is enough.
-    let on = wanted(options.xpti.dom0) || wanted(options.xpti.domu);
-    if on {
+/// Decides what to do about leaks by speculation. Faults can be handled by now, and no other CPU
+/// runs.
+fn choose_mitigations(options: &Options) {
+    let hardware = hardware::hardware();
+    let emulated = hardware.features.hypervisor == Some(Hypervisor::Tcg);
+    speculation::choose(&options.speculation, hardware.smt, emulated);
+    // SAFETY: the boot CPU, in its area, with interrupts off.
+    unsafe { area::choose_doors() };
+}
+
+/// Keeps the hypervisor's memory out of guests' page tables, and memory out of their absent
+/// entries, if that was decided.
+fn isolate() {
+    let plan = speculation::plan();
+    if plan.isolate {
         let mm = host::get();
         for (n, entry) in isolation::enable(zeroed_frame).into_iter().enumerate() {
             mm.set_hypervisor_slot(n, entry);
         }
     }
-    log::info!(
-        "page-table isolation (xpti): {}",
-        if on { "on" } else { "off" }
-    );
-    part_predictions(options);
-    clear_buffers(options);
-    restrict_absent_entries(options);
-}
-
-/// Keeps one domain's branches from steering another's, where the CPU can.
-fn part_predictions(options: &Options) {
-    let barrier = hardware::hardware().features.branch_barrier && options.spec_ctrl;
-    if barrier {
-        machine::use_branch_barrier();
-    }
-    log::info!(
-        "branch prediction barrier between domains (IBPB): {}",
-        if barrier { "on" } else { "off" }
-    );
-}
-
-/// Keeps guests from sampling what was in the CPU's buffers, where the CPU leaks it.
-fn clear_buffers(options: &Options) {
-    let leaks = hardware::hardware().features.stale_buffers && options.spec_ctrl;
-    let on = options.clear_buffers.unwrap_or(leaks);
-    if on {
-        machine::clear_buffers();
-    }
-    log::info!(
-        "buffers cleared before guests run (VERW): {}",
-        if on { "on" } else { "off" }
-    );
-}
-
-/// Keeps guests from reading memory by way of absent entries, where the CPU lets them.
-fn restrict_absent_entries(options: &Options) {
-    let features = &hardware::hardware().features;
-    let on = options
-        .l1tf
-        .unwrap_or(features.meltdown && options.spec_ctrl);
-    if on {
+    if plan.check_absent {
         // Firmware keeps memory of its own below 4 GiB, which no memory map shows.
         let end = Mfn::new(host::get().frames.limit().max(1 << 20));
-        let absent = Absent::beyond(end.addr(), features.physical_bits);
-        absent::restrict(absent);
+        let bits = hardware::hardware().features.physical_bits;
+        absent::restrict(Absent::beyond(end.addr(), bits));
     }
-    log::info!(
-        "absent entries of guests' page tables checked (L1TF): {}",
-        if on { "on" } else { "off" }
-    );
+    speculation::log();
 }
 
 /// Any other CPU, on its own stack.
@@ -174,7 +139,6 @@ extern "C" fn other_cpu(cpu: CpuId) -> ! {
         machine::wait_for_interrupt();
     }
     isolation::arm();
-    machine::arm_clearing();
     trap::run_guests()
 }
 
@@ -191,6 +155,7 @@ fn take_part(cpu: CpuId) {
     // SAFETY: once on each CPU, on the hypervisor's root, before a vCPU is loaded.
     unsafe { machine::init_cpu() };
     machine::leftovers::keep_timer_running(&hardware::hardware().features);
+    speculation::start_cpu();
     timers::reserve(core::iter::once(cpu), TIMERS_PER_CPU).expect("memory for a CPU's timers");
     SCHEDULER.add_cpu(cpu);
 }

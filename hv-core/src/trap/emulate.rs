@@ -92,6 +92,14 @@ impl Processor for Host {
         machine::set_debug_register(register, value);
     }
 
+    fn load_spec_ctrl(&mut self, value: u64) {
+        machine::speculation::load_guest_value(value);
+    }
+
+    fn command_prediction(&mut self, value: u64) {
+        machine::speculation::command_prediction(value);
+    }
+
     fn load_tsc_aux(&mut self, value: u32) {
         machine::set_tsc_aux(value);
     }

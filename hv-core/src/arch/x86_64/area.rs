@@ -41,7 +41,7 @@ pub fn build(cpu: CpuId, mut frame: impl FnMut() -> Mfn) {
         unsafe { descriptors::fill_idt(DirectMap.bytes(idt)) };
         Common { idt, zero: frame() }
     });
-    let stub = image_frame(&raw const entry::oxen_stub_page as u64);
+    let stub = image_frame(super::guard::stub_page());
     let map = |page, mfn, prot| {
         // SAFETY: the area belongs to this CPU; the frames are fresh or shared
         // read-only.
@@ -83,6 +83,21 @@ pub fn build(cpu: CpuId, mut frame: impl FnMut() -> Mfn) {
         (*data).syscall_entry = &raw const entry::oxen_syscall_entry as u64;
         (*data).syscall32_entry = &raw const entry::oxen_syscall32_entry as u64;
         (*data).local = Box::into_raw(Box::new(CpuLocal::new(cpu))) as u64;
+    }
+}
+
+/// Makes the ways into the hypervisor those that suit the plan against speculation, which has been
+/// made since the boot CPU's area was built. Other CPUs have no area yet.
+///
+/// # Safety
+/// As [`enter`], which the boot CPU has done.
+pub unsafe fn choose_doors() {
+    let common = COMMON.get().expect("an area was built");
+    // SAFETY: the IDT's frame; this CPU is the only one to use it, and entries are alike but for
+    // the address. The caller's promise is what the registers need.
+    unsafe {
+        descriptors::fill_idt(DirectMap.bytes(common.idt));
+        descriptors::load_system_calls(super::local::cpu_id());
     }
 }
 

@@ -12,15 +12,15 @@
 use super::cpu_area::{self, page_va};
 use super::descriptors;
 use super::local::{Current, local};
-use super::tlb;
-use crate::addr::Mfn;
+use super::{speculation, tlb};
+use crate::addr::{DomId, Mfn};
 use crate::arch::regs::GuestRegs;
 use crate::domain::{Domain, Vcpu, VcpuState};
 use crate::mm::host_map;
 use crate::sync::Guard;
 use alloc::sync::Arc;
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 use x86_64::registers::control::{Cr0, Cr0Flags};
 use x86_64::registers::model_specific::Msr;
 
@@ -81,7 +81,12 @@ pub unsafe fn init_cpu() {
 pub fn host_xcr0() -> u64 {
     let leaf = core::arch::x86_64::__cpuid_count(0xd, 0);
     // x87, SSE, AVX, AVX-512. (MPX and PKRU are hidden from PV guests.)
-    (u64::from(leaf.edx) << 32 | u64::from(leaf.eax)) & 0xe7
+    let offered = if speculation::plan().hide_avx {
+        3
+    } else {
+        0xe7
+    };
+    (u64::from(leaf.edx) << 32 | u64::from(leaf.eax)) & offered
 }
 
 /// Bytes of an extended-state area that holds every component of [`host_xcr0`].
@@ -434,43 +439,6 @@ fn selectors() -> [u16; 4] {
     [ds, es, fs, gs]
 }
 
-/// Whether indirect branches are made to forget between domains.
-static BRANCH_BARRIER: AtomicBool = AtomicBool::new(false);
-/// Source: Intel SDM vol. 4, `IA32_PRED_CMD`; bit 0 is IBPB.
-const PRED_CMD: u32 = 0x49;
-
-/// From now on indirect branch prediction forgets whenever another domain's vCPU is
-/// loaded. The CPU has `features::Features::branch_barrier`.
-pub fn use_branch_barrier() {
-    BRANCH_BARRIER.store(true, Ordering::Relaxed);
-}
-
-/// Whether entry code clears the CPU's buffers.
-static CLEAR_BUFFERS: AtomicBool = AtomicBool::new(false);
-
-/// From each CPU's [`arm_clearing`] on its buffers are cleared before a guest runs, so that what the
-/// hypervisor or another guest has worked with cannot be sampled there.
-pub fn clear_buffers() {
-    CLEAR_BUFFERS.store(true, Ordering::Relaxed);
-}
-
-/// Makes this CPU's entry code do so, if that was chosen. Before its first guest.
-pub fn arm_clearing() {
-    if CLEAR_BUFFERS.load(Ordering::Relaxed) {
-        // SAFETY: this CPU's own data; entry code reads it from the next return on.
-        unsafe { (*super::local::data()).buffers = super::descriptors::HYPERVISOR_SS.into() };
-    }
-}
-
-/// One domain's branches do not steer another's.
-fn part_from_last(domain: &Domain) {
-    let last = local().last_domain.replace(domain.serial);
-    if last != domain.serial && BRANCH_BARRIER.load(Ordering::Relaxed) {
-        // SAFETY: the MSR exists (see `use_branch_barrier`).
-        unsafe { Msr::new(PRED_CMD).write(1) };
-    }
-}
-
 /// Loads everything of a vCPU on this CPU but its general registers, which it puts
 /// into the entry frame. Returns `false` if a selector was bad (the failsafe
 /// callback is due).
@@ -480,7 +448,8 @@ fn part_from_last(domain: &Domain) {
 pub fn load(domain: Arc<Domain>, vcpu: Arc<Vcpu>, state: Guard<'_, VcpuState>) -> bool {
     // SAFETY: the guard points into `vcpu`, which is kept beside it and dropped after.
     let mut state: Guard<'static, VcpuState> = unsafe { core::mem::transmute(state) };
-    part_from_last(&domain);
+    let who = (domain.serial, vcpu.id.0);
+    speculation::enter_vcpu(who, domain.id == DomId(0), state.spec_ctrl);
     // Others must flush this CPU from before it sees the guest's tables.
     tlb::enter_guest_root();
     load_vcpu_root(&state);

@@ -96,10 +96,17 @@ pub struct EntryData {
     pub stack_at: u64,
     /// The guest's `rdx` while entry code needs a register.
     pub scratch_rdx: u64,
-    /// Operand of the `verw` that clears the CPU's buffers before a guest runs: a selector it
-    /// may write through, or 0 when nothing is to be cleared.
-    pub buffers: u64,
-    pad: [u64; (4096 - 168 - 20 * 8) / 8],
+    /// What is done about speculation when a guest enters (`arch::speculation::enter`).
+    pub enter: u32,
+    /// What is done about speculation before a guest runs (`arch::speculation::leave`).
+    pub leave: u32,
+    /// `SPEC_CTRL` while the hypervisor runs.
+    pub spec_ctrl: u32,
+    /// `SPEC_CTRL` while the guest runs.
+    pub guest_spec_ctrl: u32,
+    /// Operand of the `verw` that clears the CPU's buffers: a selector it may write through.
+    pub selector: u64,
+    pad: [u64; (4096 - 168 - 22 * 8) / 8],
     /// The registers of the guest that entered. The stack of every entry from a
     /// guest starts at its end.
     pub frame: GuestRegs,

@@ -5,7 +5,6 @@
 #![allow(unsafe_code, reason = "loads descriptor tables and MSRs")]
 
 use super::cpu_area::{self, EntryData, page_va};
-use super::entry;
 use crate::addr::CpuId;
 use crate::arch::descriptor::{self, Descriptor};
 use crate::arch::vectors;
@@ -68,7 +67,7 @@ impl Gate {
 /// # Safety
 /// `page` is a writable page of 4096 bytes that becomes every CPU's IDT.
 pub unsafe fn fill_idt(page: *mut u8) {
-    let handlers = &raw const entry::oxen_vectors as u64;
+    let handlers = super::guard::doors().vectors;
     for vector in 0..=255_u8 {
         let dpl = if vectors::guests_may_raise(vector) {
             3
@@ -161,7 +160,6 @@ const SYSENTER_EIP: u32 = 0x176;
 /// # Safety
 /// Runs on `cpu`, whose area is mapped and filled; the IDT page is filled.
 pub unsafe fn load(cpu: CpuId) {
-    let stub32 = &raw const entry::oxen_stub32 as u64 - &raw const entry::oxen_stub_page as u64;
     let null = SegmentSelector::new(0, PrivilegeLevel::Ring0);
     // SAFETY: the tables are complete (caller) and stay for ever.
     unsafe {
@@ -181,16 +179,27 @@ pub unsafe fn load(cpu: CpuId) {
         GS::set_reg(null);
         load_tss(SegmentSelector(TSS_SELECTOR));
         core::arch::asm!("lldt {0:x}", in(reg) 0_u16, options(nostack));
+        load_system_calls(cpu);
+    }
+}
 
-        let stubs = page_va(cpu, cpu_area::STUB_PAGE);
+/// Loads the system-call MSRs.
+///
+/// # Safety
+/// As [`load`].
+pub(super) unsafe fn load_system_calls(cpu: CpuId) {
+    let stubs = page_va(cpu, cpu_area::STUB_PAGE);
+    let doors = super::guard::doors();
+    // SAFETY: long mode has these registers; what they name is complete (caller).
+    unsafe {
         // SYSRET takes CS from bits 63:48 (+16 in 64-bit mode) and SS from +8.
         Msr::new(STAR).write(u64::from(FLAT_CS32) << 48 | u64::from(HYPERVISOR_CS) << 32);
-        Msr::new(LSTAR).write(stubs);
-        Msr::new(CSTAR).write(stubs + stub32);
+        Msr::new(LSTAR).write(stubs + doors.syscall);
+        Msr::new(CSTAR).write(stubs + doors.syscall32);
         // Clear TF IF DF IOPL NT RF VM AC on entry.
         Msr::new(SFMASK).write(0x0007_7700);
         Msr::new(SYSENTER_CS).write(u64::from(HYPERVISOR_CS));
         Msr::new(SYSENTER_ESP).write(page_va(cpu, cpu_area::DATA_PAGE) + 4096);
-        Msr::new(SYSENTER_EIP).write(&raw const entry::oxen_sysenter_entry as u64);
+        Msr::new(SYSENTER_EIP).write(&raw const super::entry::oxen_sysenter_entry as u64);
     }
 }

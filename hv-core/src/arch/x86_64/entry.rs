@@ -13,6 +13,8 @@
 #![allow(unsafe_code, reason = "entry code is assembly")]
 
 use super::cpu_area::{DATA_PAGE, EntryData, FRAME_OFFSET};
+use crate::arch::speculation::bits::msr;
+use crate::arch::speculation::{enter, leave};
 use core::mem::offset_of;
 
 /// `GuestRegs::vector` of a 64-bit system call.
@@ -24,22 +26,6 @@ pub const VECTOR_SYSENTER: u32 = 0x102;
 
 core::arch::global_asm!(
     r#"
-    .section .text.entry.stub, "ax"
-    .balign 4096
-    .global oxen_stub_page
-oxen_stub_page:
-    // 64-bit system call, alias of page 0 of the CPU's area: page 1 is its data.
-    mov [rip + oxen_stub_page + {data}], rsp
-    lea rsp, [rip + oxen_stub_page + {data} + 4096]
-    jmp qword ptr [rip + oxen_stub_page + {data} + {syscall_entry}]
-    .balign 64
-    .global oxen_stub32
-oxen_stub32:
-    mov [rip + oxen_stub_page + {data}], rsp
-    lea rsp, [rip + oxen_stub_page + {data} + 4096]
-    jmp qword ptr [rip + oxen_stub_page + {data} + {syscall32_entry}]
-    .balign 4096
-
     .section .text.entry, "ax"
     .balign 4096
     .global oxen_entry_start
@@ -258,6 +244,11 @@ oxen_sysenter_saved:
     push 0
     push 0
     mov dword ptr [rsp + 4], {v_sysenter}
+    cmp dword ptr [rsp + 48 - 4096 + {enter}], 0
+    jne oxen_guarded_sysenter
+    lfence
+    .global oxen_sysenter_go
+oxen_sysenter_go:
     PUSH_REGS
     TO_HYPERVISOR
     call {guest_trap}
@@ -266,10 +257,9 @@ oxen_sysenter_saved:
     .global oxen_return_to_guest
 oxen_return_to_guest:
     mov rsp, rax
-    cmp word ptr [rsp - {frame} + {buffers}], 0
-    je 7f
-    verw word ptr [rsp - {frame} + {buffers}]
-7:
+    cmp dword ptr [rsp - {frame} + {leave}], 0
+    jne oxen_leave_guarded
+oxen_leave:
     mov rax, [rsp - {frame} + {guest_cr3}]
     test rax, rax
     jnz 3f
@@ -301,8 +291,31 @@ oxen_iretq:
     add rsp, 8
     jmp oxen_iretq
 
+    // What is done about speculation before a guest runs. From the write of SPEC_CTRL to the
+    // `iretq`, which waits for all before it, there is no indirect branch and no return.
+oxen_leave_guarded:
+    mov ebx, [rsp - {frame} + {leave}]
+    test ebx, {leave_divide}
+    jz 1f
+    mov eax, 1
+    div al
+1:
+    test ebx, {leave_spec_ctrl}
+    jz 2f
+    mov ecx, {spec_ctrl_msr}
+    mov eax, [rsp - {frame} + {guest_spec_ctrl}]
+    xor edx, edx
+    wrmsr
+2:
+    test ebx, {leave_verw}
+    jz 3f
+    verw word ptr [rsp - {frame} + {selector}]
+3:
+    jmp oxen_leave
+
     // Exceptions and interrupts: rsp points at error code and vector.
     .balign 16
+    .global oxen_common
 oxen_common:
     test byte ptr [rsp + 16], 3
     jz oxen_from_host
@@ -341,6 +354,7 @@ oxen_iret_fault:
 
     // Entries with a stack of their own (NMI, #MC, #DF, #DB): always a full frame
     // on that stack; Rust decides.
+    .global oxen_common_ist
 oxen_common_ist:
     PUSH_REGS
     CLEAN_FLAGS
@@ -348,16 +362,38 @@ oxen_common_ist:
     mov rbx, rsp
     mov r12, cr3
     and rsp, -16
-    mov rax, rsp
-    and rax, -{area_size}
-    mov rax, [rax + {data} + {host_cr3}]
+    mov r14, rsp
+    and r14, -{area_size}
+    mov rax, [r14 + {data} + {host_cr3}]
     test rax, rax
     jz 2f
     mov cr3, rax
 2:
+    // Whose SPEC_CTRL is loaded depends on where in entry code this arrived.
+    test dword ptr [r14 + {data} + {enter}], {enter_spec_ctrl}
+    jz 3f
+    mov ecx, {spec_ctrl_msr}
+    rdmsr
+    mov r13d, eax
+    mov eax, [r14 + {data} + {spec_ctrl}]
+    xor edx, edx
+    wrmsr
+3:
+    lfence
     call {ist_trap}
     test rax, rax
     jnz 5f
+    test dword ptr [r14 + {data} + {enter}], {enter_spec_ctrl}
+    jz 4f
+    mov ecx, {spec_ctrl_msr}
+    mov eax, r13d
+    xor edx, edx
+    wrmsr
+4:
+    test dword ptr [r14 + {data} + {leave}], {leave_verw}
+    jz 6f
+    verw word ptr [r14 + {data} + {selector}]
+6:
     mov rsp, rbx
     mov rax, r12
     mov cr3, rax
@@ -417,10 +453,17 @@ oxen_entry_end:
     settable_flags = const 0x25_4dd5,
     host_cr3 = const offset_of!(EntryData, host_cr3),
     guest_cr3 = const offset_of!(EntryData, guest_cr3),
-    buffers = const offset_of!(EntryData, buffers),
+    enter = const offset_of!(EntryData, enter),
+    leave = const offset_of!(EntryData, leave),
+    spec_ctrl = const offset_of!(EntryData, spec_ctrl),
+    guest_spec_ctrl = const offset_of!(EntryData, guest_spec_ctrl),
+    selector = const offset_of!(EntryData, selector),
+    enter_spec_ctrl = const enter::SPEC_CTRL,
+    leave_spec_ctrl = const leave::SPEC_CTRL,
+    leave_verw = const leave::VERW,
+    leave_divide = const leave::DIVIDE,
+    spec_ctrl_msr = const msr::SPEC_CTRL,
     stack_top = const offset_of!(EntryData, stack_top),
-    syscall_entry = const offset_of!(EntryData, syscall_entry),
-    syscall32_entry = const offset_of!(EntryData, syscall32_entry),
     v_syscall = const VECTOR_SYSCALL,
     v_syscall32 = const VECTOR_SYSCALL32,
     v_sysenter = const VECTOR_SYSENTER,
@@ -431,10 +474,6 @@ oxen_entry_end:
 );
 
 unsafe extern "C" {
-    /// First byte of the stub page.
-    pub(super) static oxen_stub_page: u8;
-    /// The compatibility-mode stub within it.
-    pub(super) static oxen_stub32: u8;
     /// First byte of entry code (page aligned).
     pub(super) static oxen_entry_start: u8;
     /// First byte after entry code (page aligned).

@@ -48,6 +48,7 @@ pub fn publish(vcpu: &Vcpu, state: &VcpuState) {
                 && fast.user_cr3 != 0
                 && fast.syscall_rip != 0
                 && fast.info != 0
+                && super::speculation::allows_fast_ways()
                 && !state.nmi_in_progress,
         );
         (*data).fast = fast;

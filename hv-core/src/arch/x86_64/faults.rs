@@ -110,6 +110,32 @@ pub fn read_msr_checked(msr: u32) -> Option<u64> {
     (ok != 0).then_some(u64::from(high) << 32 | u64::from(low))
 }
 
+/// Writes an MSR; `false` if the CPU refuses. For registers that change nothing of what Rust counts
+/// on.
+pub(super) fn write_msr_checked(msr: u32, value: u64) -> bool {
+    let ok: u32;
+    // SAFETY: a fault is resumed at label 3 by the exception table; the registers written are as
+    // the function's contract says.
+    unsafe {
+        asm!(
+            "2: wrmsr",
+            "mov {ok:e}, 1",
+            "jmp 4f",
+            "3: xor {ok:e}, {ok:e}",
+            "4:",
+            ".pushsection .ex_table, \"a\"",
+            ".quad 2b, 3b",
+            ".popsection",
+            ok = out(reg) ok,
+            in("ecx") msr,
+            in("eax") value as u32,
+            in("edx") (value >> 32) as u32,
+            options(nostack),
+        );
+    }
+    ok != 0
+}
+
 /// A hypervisor fault nobody expected: prints the registers and ends everything.
 pub fn die_of_exception(regs: &GuestRegs) -> ! {
     let r = regs;

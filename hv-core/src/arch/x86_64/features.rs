@@ -1,23 +1,13 @@
-//! What the CPU can do and which of its known leaks it has.
+//! What the CPU can do.
 //!
 //! Source: Intel SDM vol. 2 (CPUID), AMD APM vol. 3 appendix E.
 #![allow(unsafe_code, reason = "reads an MSR whose presence CPUID promises")]
 
 use crate::arch::apic_timer::TimerCpu;
+use crate::arch::speculation::{Vendor, model_of};
 use core::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
 use core::sync::atomic::{AtomicU64, Ordering};
 use x86_64::registers::model_specific::Msr;
-
-/// Who made the CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vendor {
-    /// Intel.
-    Intel,
-    /// AMD, and Hygon, which is the same.
-    Amd,
-    /// Anyone else.
-    Other,
-}
 
 /// Who pretends to be the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,13 +72,6 @@ pub struct Features {
     pub rdtscp: bool,
     /// CPUID can be made to fault in guests (Intel).
     pub cpuid_faulting: bool,
-    /// Reads user-mode-inaccessible memory speculatively (CVE-2017-5754).
-    pub meltdown: bool,
-    /// PRED_CMD: indirect branch prediction can be made to forget.
-    pub branch_barrier: bool,
-    /// Shows what its internal buffers last held (MDS, TAA, MMIO stale data, RFDS), and `verw`
-    /// clears them.
-    pub stale_buffers: bool,
 }
 
 impl Features {
@@ -96,24 +79,14 @@ impl Features {
     #[must_use]
     pub fn detect() -> Self {
         let leaf0 = __cpuid(0);
-        let vendor = match &vendor_string(leaf0.ebx, leaf0.edx, leaf0.ecx) {
-            b"GenuineIntel" => Vendor::Intel,
-            b"AuthenticAMD" | b"HygonGenuine" => Vendor::Amd,
-            _ => Vendor::Other,
-        };
+        let vendor = Vendor::of(&vendor_string(leaf0.ebx, leaf0.edx, leaf0.ecx));
         let leaf1 = __cpuid(1);
-        let (family, model) = family_model(leaf1.eax);
+        let (family, model, _) = model_of(leaf1.eax);
         let leaf7 = leaf(leaf0.eax, 7);
         let top = __cpuid(0x8000_0000).eax;
         let ext1 = leaf(top, 0x8000_0001);
         let ext7 = leaf(top, 0x8000_0007);
         let ext8 = leaf(top, 0x8000_0008);
-        let arch_capabilities = if leaf7.edx >> 29 & 1 != 0 {
-            // SAFETY: CPUID.7.EDX[29] says that the MSR exists.
-            unsafe { Msr::new(0x10a).read() }
-        } else {
-            0
-        };
         let hypervisor = (leaf1.ecx >> 31 & 1 != 0).then(hypervisor);
         Self {
             vendor,
@@ -141,13 +114,6 @@ impl Features {
             invariant_tsc: ext7.edx >> 8 & 1 != 0,
             rdtscp: ext1.edx >> 27 & 1 != 0,
             cpuid_faulting: vendor == Vendor::Intel && has_cpuid_faulting(hypervisor),
-            branch_barrier: leaf7.edx >> 26 & 1 != 0 || ext8.ebx >> 12 & 1 != 0,
-            meltdown: leaks_by_meltdown(vendor, family, model, arch_capabilities),
-            stale_buffers: shows_stale_buffers(
-                leaf7.edx >> 10 & 1 != 0,
-                leaf7.ebx >> 11 & 1 != 0,
-                arch_capabilities,
-            ),
         }
     }
 
@@ -213,25 +179,9 @@ fn vendor_string(a: u32, b: u32, c: u32) -> [u8; 12] {
     s
 }
 
-fn family_model(eax: u32) -> (u32, u32) {
-    let base = eax >> 8 & 0xf;
-    let family = if base == 0xf {
-        base + (eax >> 20 & 0xff)
-    } else {
-        base
-    };
-    let low = eax >> 4 & 0xf;
-    let model = if base == 6 || base == 0xf {
-        (eax >> 16 & 0xf) << 4 | low
-    } else {
-        low
-    };
-    (family, model)
-}
-
 /// The revision of the loaded microcode: CPUID writes it into an MSR that was cleared before.
 /// Source: Intel SDM vol. 3, 10.11.7.1.
-fn intel_microcode() -> u32 {
+pub(super) fn intel_microcode() -> u32 {
     let mut sign_id = Msr::new(0x8b);
     // SAFETY: every Intel CPU with 64-bit mode has `IA32_BIOS_SIGN_ID`; writing it has no effect
     // but this.
@@ -269,22 +219,4 @@ fn has_cpuid_faulting(hypervisor: Option<Hypervisor>) -> bool {
     hypervisor.is_none()
         && __cpuid(1).ecx >> 26 & 1 != 0
         && unsafe { Msr::new(0xce).read() } >> 31 & 1 != 0
-}
-
-/// Whether buffers leak and `verw` clears them. Source: Intel SDM vol. 4, `IA32_ARCH_CAPABILITIES`.
-fn shows_stale_buffers(md_clear: bool, rtm: bool, arch_capabilities: u64) -> bool {
-    let says = |bit: u32| arch_capabilities >> bit & 1 != 0;
-    let (mds_no, taa_no) = (says(5), says(8));
-    // SBDR_SSDP_NO, FBSDP_NO, PSDP_NO.
-    let mmio_no = says(13) && says(14) && says(15);
-    // Microcode that knows of a leak says that `verw` clears: MD_CLEAR, FB_CLEAR, RFDS_CLEAR.
-    let by_data = md_clear && (!mds_no || rtm && !taa_no);
-    let by_mmio = says(17) && !mmio_no;
-    by_data || by_mmio || says(28)
-}
-
-/// Intel CPUs leak unless they say RDCL_NO or are in-order Atoms; AMD's do not.
-fn leaks_by_meltdown(vendor: Vendor, family: u32, model: u32, arch_capabilities: u64) -> bool {
-    let in_order = family == 6 && matches!(model, 0x1c | 0x26 | 0x27 | 0x35 | 0x36);
-    vendor == Vendor::Intel && arch_capabilities & 1 == 0 && !in_order
 }

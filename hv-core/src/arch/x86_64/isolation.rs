@@ -11,7 +11,7 @@
     reason = "names the pages of entry code; sets the entry data"
 )]
 
-use super::{cpu_area, cpus, entry, local};
+use super::{cpu_area, cpus, entry, guard, local};
 use crate::addr::{CpuId, GuestVa, Mfn};
 use crate::arch::FrameMem;
 use crate::mm::host_map::{self, DirectMap, Prot};
@@ -43,7 +43,7 @@ pub fn enable(mut frame: impl FnMut() -> Mfn) -> [u64; layout::SLOTS] {
     slots[slot_of(cpu_area::ENTRY_AREAS)] = areas.addr().raw() | TABLE;
     let image = frame();
     let code = &raw const entry::oxen_entry_start as u64..&raw const entry::oxen_entry_end as u64;
-    for va in code.step_by(4096) {
+    for va in code.step_by(4096).chain(guard::code().step_by(4096)) {
         let l1 = host_map::l1_table(va).expect("the image is mapped by 4 KiB pages");
         let page = pte::frame(DirectMap.words(l1)[GuestVa(va).index(1)].load(Ordering::Relaxed));
         let table = lower(image, va, 1, &mut frame);

@@ -52,7 +52,7 @@ pub struct CpuLocal {
     /// XCR0 as loaded now.
     pub(super) xcr0: Cell<u64>,
     /// Serial number of the domain whose vCPU was loaded last.
-    pub(super) last_domain: Cell<u64>,
+    pub(super) last_vcpu: Cell<(u64, u16)>,
 }
 
 impl CpuLocal {
@@ -69,7 +69,7 @@ impl CpuLocal {
             stack_cache: StackCache::new(),
             cr4: Cell::new(0),
             xcr0: Cell::new(0),
-            last_domain: Cell::new(0),
+            last_vcpu: Cell::new((0, 0)),
         }
     }
 }
@@ -228,10 +228,12 @@ pub fn wait_for_interrupt() {
     if work_pending() {
         return;
     }
+    super::speculation::before_halt();
     // SAFETY: interrupts open only with the halt (STI holds them back for one
     // instruction), so a wake-up between the look above and here is not lost.
     // Handlers run on this stack and come back; see `trap::host_trap`.
     unsafe { core::arch::asm!("sti", "hlt", "cli", options(nostack)) };
+    super::speculation::after_halt();
 }
 
 /// Says which vCPU this CPU runs, for a dying hypervisor's report.

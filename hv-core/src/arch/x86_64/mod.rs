@@ -17,6 +17,7 @@ pub mod port;
 pub mod power;
 mod screen;
 pub mod smp;
+pub mod speculation;
 pub mod tlb;
 mod uart_port;
 
@@ -41,6 +42,7 @@ pub mod descriptors;
 pub mod entry;
 pub mod fast;
 pub mod faults;
+mod guard;
 pub mod local;
 
 pub use context::*;

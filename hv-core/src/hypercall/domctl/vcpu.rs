@@ -3,6 +3,7 @@
 use super::{After, Request, not_oneself, vcpu_of};
 use crate::addr::GuestVa;
 use crate::arch::machine;
+use crate::arch::speculation::bits::msr::SPEC_CTRL;
 use crate::domain::context::{self, Refused};
 use crate::domain::notify::SCHEDULER;
 use crate::domain::vcpu::Callback;
@@ -257,11 +258,11 @@ pub(super) fn set_xsave(
     })
 }
 
-/// TSC_AUX, the one register that is a vCPU's and that no context has.
+/// Registers that are a vCPU's and that no context has.
 /// Source: Intel SDM volume 4.
 const TSC_AUX: u32 = 0xc000_0103;
 
-/// `get_vcpu_msrs`: without a list, how many there are.
+/// `get_vcpu_msrs`: without a list, how many there are. Registers that are 0 are left out.
 ///
 /// `EINVAL`: oneself, no such vCPU. `ENOBUFS`: too little room. `EFAULT`.
 pub(super) fn get_msrs(
@@ -271,23 +272,30 @@ pub(super) fn get_msrs(
 ) -> Result<After, Error> {
     let mut op: abi::XenDomctlVcpuMsrs = request.body();
     let vcpu = others_vcpu(call, domain, op.vcpu)?;
+    let registers = with_state(domain, vcpu, |state| {
+        Ok([
+            (SPEC_CTRL, state.spec_ctrl),
+            (TSC_AUX, u64::from(state.tsc_aux)),
+        ])
+    })?;
     if op.msrs == 0 {
-        op.msr_count = 1;
+        op.msr_count = registers.len() as u32;
     } else {
-        let value = with_state(domain, vcpu, |state| Ok(state.tsc_aux))?;
-        if value == 0 {
-            op.msr_count = 0;
-        } else if op.msr_count == 0 {
-            return Err(Error::NoBuffer);
-        } else {
+        let mut written = 0;
+        for (index, value) in registers.into_iter().filter(|(_, value)| *value != 0) {
+            if written == op.msr_count {
+                return Err(Error::NoBuffer);
+            }
             let entry = abi::XenDomctlVcpuMsr {
-                index: TSC_AUX,
+                index,
                 reserved: 0,
-                value: value.into(),
+                value,
             };
-            call.guest().write(GuestVa(op.msrs), &entry)?;
-            op.msr_count = 1;
+            let at = u64::from(written) * size_of::<abi::XenDomctlVcpuMsr>() as u64;
+            call.guest().write(GuestVa(op.msrs).add(at), &entry)?;
+            written += 1;
         }
+        op.msr_count = written;
     }
     request.set_body(&op);
     Ok(After::CopyBack)
@@ -295,8 +303,8 @@ pub(super) fn get_msrs(
 
 /// `set_vcpu_msrs`.
 ///
-/// `EINVAL`: oneself, no such vCPU, a register that is none of its; `msr_count` says which.
-/// `EFAULT`.
+/// `EINVAL`: oneself, no such vCPU, a register that is none of its, or a value that it could not
+/// have set. `EFAULT`.
 pub(super) fn set_msrs(
     call: &Call<'_>,
     domain: &Domain,
@@ -304,16 +312,24 @@ pub(super) fn set_msrs(
 ) -> Result<After, Error> {
     let op: abi::XenDomctlVcpuMsrs = request.body();
     let vcpu = others_vcpu(call, domain, op.vcpu)?;
+    let allowed = domain.planned_cpu_policy().spec_ctrl().unwrap_or(0);
     for n in 0..op.msr_count {
         let at = GuestVa(op.msrs).add(u64::from(n) * size_of::<abi::XenDomctlVcpuMsr>() as u64);
         let entry: abi::XenDomctlVcpuMsr = call.guest().read(at)?;
-        match (entry.index, u32::try_from(entry.value)) {
-            (TSC_AUX, Ok(value)) if entry.reserved == 0 => with_state(domain, vcpu, |state| {
-                state.tsc_aux = value;
+        match (entry.index, entry.value) {
+            _ if entry.reserved != 0 => return Err(Error::Invalid),
+            (TSC_AUX, value) if u32::try_from(value).is_ok() => {
+                with_state(domain, vcpu, |state| {
+                    state.tsc_aux = value as u32;
+                    Ok(())
+                })?;
+            }
+            (SPEC_CTRL, value) if value & !allowed == 0 => with_state(domain, vcpu, |state| {
+                state.spec_ctrl = value;
                 Ok(())
             })?,
             // A register in its initial state needs none.
-            (_, Ok(0)) if entry.reserved == 0 => {}
+            (_, 0) => {}
             _ => return Err(Error::Invalid),
         }
     }

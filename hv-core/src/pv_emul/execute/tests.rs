@@ -20,6 +20,8 @@ enum Seen {
     Xcr0(u64),
     Debug(u8, u64),
     TscAux(u32),
+    SpecCtrl(u64),
+    Predictions(u64),
     Wbinvd,
     HypercallPage(Mfn),
 }
@@ -124,6 +126,12 @@ impl Processor for Fake {
     fn load_debug(&mut self, register: u8, value: u64) {
         self.note(Seen::Debug(register, value));
     }
+    fn load_spec_ctrl(&mut self, value: u64) {
+        self.note(Seen::SpecCtrl(value));
+    }
+    fn command_prediction(&mut self, value: u64) {
+        self.note(Seen::Predictions(value));
+    }
     fn load_tsc_aux(&mut self, value: u32) {
         self.note(Seen::TscAux(value));
     }
@@ -181,6 +189,7 @@ struct Rig {
     xcr0: u64,
     debug: debug::DebugRegisters,
     tsc_aux: u32,
+    spec_ctrl: u64,
     iopl: u8,
     io_bitmap: (GuestVa, u32),
 }
@@ -205,6 +214,7 @@ impl Rig {
             xcr0: 3,
             debug: [0; 8],
             tsc_aux: 0,
+            spec_ctrl: 0,
             iopl: 1,
             io_bitmap: (GuestVa(0), 0),
         }
@@ -225,6 +235,7 @@ impl Rig {
             xcr0: &mut self.xcr0,
             debug: &mut self.debug,
             tsc_aux: &mut self.tsc_aux,
+            spec_ctrl: &mut self.spec_ctrl,
             iopl: self.iopl,
             io_bitmap: self.io_bitmap,
         };
@@ -454,6 +465,40 @@ fn single_step_and_resume_flag() {
     r.regs.rflags = RFLAGS_TF | crate::arch::regs::RFLAGS_RF;
     assert_eq!(r.run(&[0xfa]), Outcome::DoneTraced);
     assert_eq!(r.regs.rflags, RFLAGS_TF);
+}
+
+#[test]
+fn registers_of_speculation() {
+    use crate::arch::speculation::Shown;
+    use crate::arch::speculation::bits::{caps, leaf7d};
+    const SPEC_CTRL: u32 = 0x48;
+    const PRED_CMD: u32 = 0x49;
+    const ARCH_CAPABILITIES: u32 = 0x10a;
+    let mut r = Rig::new();
+    for msr in [SPEC_CTRL, PRED_CMD, ARCH_CAPABILITIES] {
+        assert_eq!(r.rdmsr(msr), None, "{msr:#x}");
+        assert!(!r.wrmsr(msr, 0), "{msr:#x}");
+    }
+    let shown = Shown {
+        leaf7d: leaf7d::IBRSB | leaf7d::STIBP | leaf7d::SSBD | leaf7d::ARCH_CAPS,
+        caps: caps::RDCL_NO,
+        ..Shown::default()
+    };
+    r.policy = Policy::new(&r.m, TimeFacts::default()).showing(&shown);
+    assert!(r.wrmsr(SPEC_CTRL, 7));
+    assert_eq!(r.rdmsr(SPEC_CTRL), Some(7));
+    // PSFD and BHI_DIS_S are not shown.
+    assert!(!r.wrmsr(SPEC_CTRL, 1 << 7) && !r.wrmsr(SPEC_CTRL, 1 << 10));
+    assert_eq!(r.rdmsr(PRED_CMD), None);
+    assert!(r.wrmsr(PRED_CMD, 0) && r.wrmsr(PRED_CMD, 1) && !r.wrmsr(PRED_CMD, 1 << 7));
+    assert_eq!(r.rdmsr(ARCH_CAPABILITIES), Some(caps::RDCL_NO));
+    assert!(!r.wrmsr(ARCH_CAPABILITIES, caps::RDCL_NO));
+    assert_eq!(r.seen(), [Seen::SpecCtrl(7), Seen::Predictions(1)]);
+    // Tools take it away, and all that goes with it.
+    let none = CpuidRegs::default();
+    r.policy.restrict(7, 0, none);
+    r.policy.settle();
+    assert_eq!(r.rdmsr(SPEC_CTRL), None);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::arch::speculation::Sequence;
 use proptest::prelude::*;
 
 #[test]
@@ -22,7 +23,8 @@ fn a_usual_line() {
     assert_eq!(o.log.always, LevelFilter::Trace);
     assert_eq!(o.guest_log.limited, LevelFilter::Info);
     assert_eq!((o.max_cpus, o.no_reboot), (3, true));
-    assert_eq!((o.xpti.dom0, o.xpti.domu), (Some(false), None));
+    let c = o.speculation;
+    assert_eq!((c.xpti_dom0, c.xpti_domu), (Some(false), None));
 }
 
 #[test]
@@ -114,15 +116,53 @@ fn switches_have_many_spellings() {
     assert_eq!(Options::parse("nosmp").max_cpus, 1);
     assert!(!Options::parse("noapic").io_apic);
     assert!(!Options::parse("noreboot=0").no_reboot);
-    let o = Options::parse("spec-ctrl=no");
-    assert_eq!((o.spec_ctrl, o.xpti.dom0), (false, Some(false)));
-    assert_eq!(Options::parse("xpti=1 spec-ctrl=no").xpti.dom0, Some(true));
     assert_eq!(Options::parse("reboot=k").reboot, Reboot::Keyboard);
-    let verw = |line: &str| Options::parse(line).clear_buffers;
-    assert_eq!(verw("spec-ctrl=ibpb,verw"), Some(true));
-    assert_eq!(verw("spec-ctrl=no-verw,ibpb"), Some(false));
-    assert_eq!(verw("spec-ctrl=md-clear=0"), Some(false));
-    assert_eq!(verw("spec-ctrl=no"), None);
+}
+
+#[test]
+fn mitigations() {
+    let choices = |line: &str| {
+        let options = Options::parse(line);
+        assert!(options.malformed.is_empty(), "{line}");
+        options.speculation
+    };
+    let none = choices("spec-ctrl=no");
+    assert_eq!((none.ibrs, none.verw), (Some(false), Some(false)));
+    assert_eq!((none.xpti_dom0, none.smt), (Some(false), Some(true)));
+    assert_eq!(choices("xpti=1 spec-ctrl=no").xpti_dom0, Some(true));
+    // Xen's own protections only: what guests need of each other is left.
+    let no_xen = choices("spec-ctrl=no-xen");
+    assert_eq!((no_xen.ibrs, no_xen.xpti_domu), (Some(false), None));
+    assert_eq!(choices("spec-ctrl=ibpb,verw").verw, Some(true));
+    assert_eq!(choices("spec-ctrl=no-verw,ibpb").verw, Some(false));
+    assert_eq!(choices("spec-ctrl=md-clear=0").verw, Some(false));
+    assert_eq!(choices("spec-ctrl=md-clear=pv").verw, Some(true));
+    assert_eq!(choices("spec-ctrl=rsb=no-pv,rsb=hvm").rsb, Some(false));
+    let entry = choices("spec-ctrl=ibpb-entry");
+    assert_eq!(
+        (entry.ibpb_entry, entry.ibpb_entry_dom0),
+        (Some(true), Some(true))
+    );
+    assert_eq!(choices("spec-ctrl=bhb-entry=pv").bhb_entry_dom0, None);
+    assert_eq!(
+        choices("spec-ctrl=bhb-seq=long").bhb_seq,
+        Some(Sequence::Long)
+    );
+    assert_eq!(choices("spec-ctrl=no,ibrs").ibrs, Some(true));
+    assert_eq!(choices("smt=off tsx=0").smt, Some(false));
+    assert_eq!(choices("nosmt").smt, None);
+    assert_eq!(choices("no-smt").smt, Some(false));
+    assert_eq!(choices("xpti").xpti_domu, Some(true));
+    assert_eq!(choices("pv-l1tf=dom0=1,domu=0").l1tf, Some(false));
+    for bad in [
+        "spec-ctrl=ibsr",
+        "spec-ctrl=",
+        "spec-ctrl=bhb-seq=wide",
+        "spec-ctrl=rsb=x",
+        "smt=2",
+    ] {
+        assert_eq!(Options::parse(bad).malformed, [bad], "{bad}");
+    }
 }
 
 proptest! {
@@ -138,7 +178,7 @@ proptest! {
 
     #[test]
     fn any_value_is_survived(
-        name in proptest::sample::select(std::vec!["dom0_mem", "com1", "dom0_max_vcpus", "reboot", "xpti", "loglvl", "spec-ctrl"]),
+        name in proptest::sample::select(std::vec!["dom0_mem", "com1", "dom0_max_vcpus", "reboot", "xpti", "loglvl", "spec-ctrl", "pv-l1tf", "smt"]),
         value in "[-,:/=0-9a-zA-Zü]{0,12}",
     ) {
         let _ = Options::parse(&std::format!("{name}={value}"));
@@ -149,7 +189,7 @@ proptest! {
 fn names() -> std::collections::BTreeSet<&'static str> {
     let source = include_str!("../options.rs");
     let start = source.find("fn apply_valued").unwrap();
-    let end = source.find("fn spec_ctrl_value").unwrap();
+    let end = source.find("/// Source: Xen's `parse_bool`").unwrap();
     let arms = source[start..end]
         .lines()
         .map(str::trim)
@@ -163,7 +203,12 @@ fn names() -> std::collections::BTreeSet<&'static str> {
 
 /// The first words in backticks of each row's first cell in the documentation.
 fn documented() -> std::collections::BTreeSet<&'static str> {
-    let rows = include_str!("../../../../docs/command-line.md")
+    let text = include_str!("../../../../docs/command-line.md");
+    // What follows are the words of one option.
+    let rows = text
+        .split("## `spec-ctrl`")
+        .next()
+        .unwrap()
         .lines()
         .filter(|line| line.starts_with("| `"));
     let cells = rows.map(|row| row[1..].split(" | ").next().unwrap());
