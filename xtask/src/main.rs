@@ -22,6 +22,7 @@ mod programs;
 mod run;
 mod serial;
 mod setup;
+mod spectre;
 mod symbols;
 mod test;
 mod tidy;
@@ -59,6 +60,8 @@ enum Verb {
     Bench(bench::Args),
     /// The house's own rules: floors, file length, reasons for unsafe code
     Tidy(tidy::Args),
+    /// Where a guest's branches could steer the hypervisor's
+    Spectre(spectre::Args),
     /// How much of each hypercall there is
     Hypercalls(hypercalls::Args),
     /// GDB, attached to a machine started by `run --gdb`
@@ -75,6 +78,7 @@ fn main() -> std::process::ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Tidy(args) => tidy::run(&args),
+        Verb::Spectre(args) => spectre::run(&args),
         Verb::Hypercalls(args) => hypercalls::run(&args),
         Verb::Gdb(args) => gdb::run(&args),
     };

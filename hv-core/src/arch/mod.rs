@@ -10,6 +10,7 @@ pub mod config_access;
 pub mod descriptor;
 pub mod efi;
 pub mod fpu;
+pub mod index;
 pub mod interrupt;
 pub mod leftovers;
 pub mod msi;

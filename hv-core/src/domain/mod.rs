@@ -28,6 +28,7 @@ pub use roles::Roles;
 pub use vcpu::{Vcpu, VcpuState};
 
 use crate::addr::{DomId, Mfn, VcpuId};
+use crate::arch::index;
 use crate::event::PortTable;
 use crate::grant::GrantTable;
 use crate::mm::shared_page::SharedPage;
@@ -176,7 +177,7 @@ impl Domain {
     /// The vCPU numbered `id`.
     #[must_use]
     pub fn vcpu(&self, id: VcpuId) -> Option<&Arc<Vcpu>> {
-        self.vcpus().get(id.0 as usize)
+        index::get(self.vcpus(), id.0 as usize)
     }
 
     /// Decides the reason of a later shutdown (`SCHEDOP_shutdown_code`); the first

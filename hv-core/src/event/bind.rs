@@ -4,6 +4,7 @@ use super::deliver::{Delivery, Receiver};
 use super::port::{Binding, Channel, Port, Slot};
 use super::{Admin, EventError, PortTable, Virq, fifo};
 use crate::addr::{DomId, VcpuId};
+use crate::arch::index;
 use crate::sync::Guard;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -98,7 +99,7 @@ impl PortTable {
         me: &impl Receiver,
         connect: impl FnOnce() -> Result<(), E>,
     ) -> Result<Port, E> {
-        let bound = self.pirqs.get(pirq as usize).ok_or(EventError::BadPirq)?;
+        let bound = index::get(&self.pirqs, pirq as usize).ok_or(EventError::BadPirq)?;
         let mut admin = self.admin.lock();
         if bound.load(Ordering::Relaxed) != 0 {
             return Err(EventError::Bound.into());

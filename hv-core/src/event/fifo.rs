@@ -12,6 +12,7 @@
 use super::port::{Channel, Slot};
 use super::{Delivery, EventError, PortTable, Receiver, boxed, two_level};
 use crate::addr::{Mfn, VcpuId};
+use crate::arch::index;
 use crate::mm::shared_page::SharedPage;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -197,7 +198,7 @@ impl Fifo {
 
 #[inline]
 fn word(array: &[FifoFrame], port: u32) -> Option<&AtomicU32> {
-    let frame = array.get((port / WORDS_PER_PAGE) as usize)?;
+    let frame = index::get(array, (port / WORDS_PER_PAGE) as usize)?;
     Some(frame.page.u32_at((port % WORDS_PER_PAGE) as usize * 4))
 }
 

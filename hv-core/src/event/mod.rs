@@ -36,6 +36,7 @@ pub use port::{Binding, Channel, Port};
 pub use virq::Virq;
 
 use crate::addr::{DomId, VcpuId};
+use crate::arch::index;
 use crate::sync::{Level, Lock};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -184,13 +185,13 @@ impl PortTable {
     /// Port bound to a physical interrupt.
     #[must_use]
     pub fn pirq_port(&self, pirq: u32) -> Option<Port> {
-        Port::bound(self.pirqs.get(pirq as usize)?.load(Ordering::Acquire))
+        Port::bound(index::get(&self.pirqs, pirq as usize)?.load(Ordering::Acquire))
     }
 
     /// Port bound to a virtual interrupt of `vcpu`.
     #[must_use]
     pub fn virq_port(&self, vcpu: VcpuId, virq: Virq) -> Option<Port> {
-        let row = self.virqs.get(usize::from(vcpu.0))?;
+        let row = index::get(&self.virqs, usize::from(vcpu.0))?;
         Port::bound(row[virq.index()].load(Ordering::Acquire))
     }
 

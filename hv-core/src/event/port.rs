@@ -2,6 +2,7 @@
 
 use super::{EventError, boxed};
 use crate::addr::{DomId, VcpuId};
+use crate::arch::index;
 use crate::sync::Once;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -160,10 +161,10 @@ impl Directory {
     #[inline]
     pub(super) fn slot(&self, port: u32) -> Option<&Slot> {
         let bucket = (port / BUCKET) as usize;
-        let cell = match self.first.get(bucket) {
+        let cell = match index::get(&self.first, bucket) {
             Some(cell) => cell,
             None => {
-                let group = self.more.get(bucket / GROUP as usize - 1)?.get()?;
+                let group = index::get(&self.more, bucket / GROUP as usize - 1)?.get()?;
                 group.get(bucket % GROUP as usize)?
             }
         };

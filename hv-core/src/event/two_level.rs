@@ -6,6 +6,7 @@
 use super::deliver::{Delivery, Receiver};
 use super::port::Port;
 use crate::addr::VcpuId;
+use crate::arch::index;
 use crate::mm::shared_page::{InfoWindow, SharedPage};
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,7 +21,7 @@ const MASK_OFFSET: usize = 2560;
 #[inline]
 fn word(page: &SharedPage, base: usize, port: u32) -> (Option<&AtomicU64>, u64) {
     let words = page.words_at::<64>(base);
-    (words.get((port / 64) as usize), 1 << (port % 64))
+    (index::get(words, (port / 64) as usize), 1 << (port % 64))
 }
 
 /// Sets `port` pending for `vcpu`.

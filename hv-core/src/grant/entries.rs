@@ -2,6 +2,7 @@
 
 use super::{GrantError, GrantTable, Pages};
 use crate::addr::{DomId, Mfn};
+use crate::arch::index;
 use crate::mm::page_ref::RefError;
 use crate::mm::shared_page::SharedPage;
 use alloc::boxed::Box;
@@ -112,9 +113,7 @@ impl Entries {
 
     /// First word, second word and use of entry `gref`.
     fn entry(&mut self, gref: u32) -> Result<Entry<'_>, GrantError> {
-        let block = self
-            .blocks
-            .get_mut((gref / PER_FRAME) as usize)
+        let block = index::get_mut(&mut self.blocks, (gref / PER_FRAME) as usize)
             .ok_or(GrantError::BadRef)?;
         let n = (gref % PER_FRAME) as usize;
         Ok(Entry {
@@ -286,7 +285,11 @@ impl GrantTable {
     /// The `n`th frame of entries.
     #[must_use]
     pub fn frame(&self, n: u32) -> Option<Mfn> {
-        Some(self.entries.lock().blocks.get(n as usize)?.frame.mfn)
+        Some(
+            index::get(&self.entries.lock().blocks, n as usize)?
+                .frame
+                .mfn,
+        )
     }
 
     /// Makes the table at least `frames` long, with zeroed frames from `alloc`.

@@ -2,6 +2,7 @@
 
 use super::{GrantError, GrantTable};
 use crate::addr::DomId;
+use crate::arch::index;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -83,7 +84,7 @@ impl MapTrack {
 
     fn slot(&mut self, handle: Handle) -> Option<&mut Slot> {
         let n = handle.0 as usize;
-        self.blocks.get_mut(n / PER_BLOCK)?.get_mut(n % PER_BLOCK)
+        index::get_mut(&mut self.blocks, n / PER_BLOCK)?.get_mut(n % PER_BLOCK)
     }
 
     /// Adds a block of free handles, lowest first.

@@ -40,6 +40,7 @@ pub mod xenpmu_op;
 pub use crash::crash_domain;
 pub use error::Error;
 
+use crate::arch::index;
 use crate::arch::regs::GuestRegs;
 use crate::domain::{Domain, Vcpu, VcpuState};
 use crate::mm::HostGuestSpace;
@@ -145,7 +146,7 @@ fn refused(call: &Call<'_>, number: u64, args: [u64; 6], error: Error) -> u64 {
 #[inline]
 fn invoke(call: &mut Call<'_>, number: u64, args: [u64; 6]) -> HypercallResult {
     call.vcpu.usage.hypercalls.add(1);
-    match table::HANDLERS.get(number as usize) {
+    match index::get(&table::HANDLERS, number as usize) {
         Some(Some(entry)) => (entry.handler)(call, args),
         _ => {
             table::note_absent(call, number);

@@ -21,6 +21,7 @@
 //! Locks: one of level `Irq` a line, never two at once. Vector slots are atomics.
 
 use crate::addr::{CpuId, DomId, MachAddr};
+use crate::arch::index;
 use crate::arch::interrupt::Source;
 use crate::arch::msi::PciAddress;
 use crate::arch::platform::Signal;
@@ -167,7 +168,7 @@ impl<C: Chip> Table<C> {
     }
 
     fn line(&self, irq: u32) -> Result<&Lock<Line>, Error> {
-        self.lines.get(irq as usize).ok_or(Error::NoSuchIrq)
+        index::get(&self.lines, irq as usize).ok_or(Error::NoSuchIrq)
     }
 
     /// Notes how a pin signals (`PHYSDEVOP_setup_gsi`).

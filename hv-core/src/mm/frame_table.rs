@@ -479,6 +479,9 @@ impl Drop for TableGuard<'_> {
     }
 }
 
+/// Most frames there can be: 48 GiB of records.
+const MOST_FRAMES: u64 = 1 << 31;
+
 /// Frames that one presence bit covers (2 MiB of memory).
 pub const CHUNK_FRAMES: u64 = 512;
 
@@ -512,7 +515,10 @@ impl FrameTable {
     /// and used through this table only.
     #[must_use]
     pub unsafe fn new(base: *mut Frame, limit: u64, present: &'static [AtomicU64]) -> Self {
-        assert!(limit <= 1 << 31, "more memory than the records can link");
+        assert!(
+            limit <= MOST_FRAMES,
+            "more memory than the records can link"
+        );
         assert!(present.len() as u64 * 64 * CHUNK_FRAMES >= limit);
         Self {
             base: NonNull::new(base).expect("the table is not at address 0"),
@@ -541,6 +547,9 @@ impl FrameTable {
         if raw >= self.limit {
             return None;
         }
+        // No frame number that a guest makes up names more than this table's own part of the
+        // address space, even while the CPU guesses that it passed the check (see `arch::index`).
+        let raw = raw & (MOST_FRAMES - 1);
         // SAFETY: `new` checked that `present` covers every frame below `limit`.
         let word = unsafe { self.present.get_unchecked((raw >> 15) as usize) };
         if word.load(Ordering::Relaxed) >> (raw >> 9 & 63) & 1 == 0 {

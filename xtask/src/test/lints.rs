@@ -57,6 +57,7 @@ pub fn run(report: &mut Report) {
             ),
     );
     report.test("house rules", crate::tidy::check);
+    report.test("indirect branches", crate::spectre::check);
 }
 
 const DENY: &[&str] = &["--", "-D", "warnings"];
