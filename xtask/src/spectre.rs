@@ -31,7 +31,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let branches = branches(&image)?;
     if args.list {
         for branch in &branches {
-            println!("{:#x} {:?} in {}", branch.address, branch.kind, branch.function);
+            println!(
+                "{:#x} {:?} in {}",
+                branch.address, branch.kind, branch.function
+            );
         }
     }
     for (kind, count) in count(&branches) {
@@ -111,14 +114,18 @@ fn branches(image: &[u8]) -> Result<Vec<Branch>> {
     let code = text.data()?;
     let mut names: Vec<(u64, String)> = file
         .symbols()
-        .filter(|s| s.is_definition() && matches!(s.kind(), SymbolKind::Text | SymbolKind::Unknown))
+        .filter(|s| {
+            !s.is_undefined() && !matches!(s.kind(), SymbolKind::Section | SymbolKind::File)
+        })
         .filter_map(|s| Some((s.address(), readable(s.name().ok()?))))
         .filter(|(address, _)| (text.address()..text.address() + text.size()).contains(address))
         .collect();
     names.sort();
     let mark = |name: &str| {
         let found = names.iter().find(|(_, n)| n == name);
-        found.map(|(a, _)| *a).with_context(|| format!("no symbol {name}"))
+        found
+            .map(|(a, _)| *a)
+            .with_context(|| format!("no symbol {name}"))
     };
     let entry = mark("__entry_text_start")?..mark("__entry_text_end")?;
     let mut found = Vec::new();
@@ -187,9 +194,15 @@ const ENTRY: &[(&str, Kind, &str)] = &[
 /// Rooms whose functions may have indirect branches, by the start of their names, and why. All run
 /// after entry code has done its work.
 const ROOMS: &[(&str, &str)] = &[
-    ("hv_core::", "trait objects, function pointers, tables of cases"),
+    (
+        "hv_core::",
+        "trait objects, function pointers, tables of cases",
+    ),
     ("<hv_core::", "the same in implementations of traits"),
-    ("core::", "formatting and tables of cases of the standard library"),
+    (
+        "core::",
+        "formatting and tables of cases of the standard library",
+    ),
     ("<", "implementations of traits in libraries"),
     ("alloc::", "the standard library's collections"),
     ("oxen_", "boot"),
@@ -206,7 +219,9 @@ fn judge(branches: &[Branch]) -> Result<()> {
                 .any(|(name, kind, _)| branch.function.starts_with(name) && branch.kind == *kind)
         } else {
             branch.kind == Kind::Return
-                || ROOMS.iter().any(|(room, _)| branch.function.starts_with(room))
+                || ROOMS
+                    .iter()
+                    .any(|(room, _)| branch.function.starts_with(room))
         };
         if !ok {
             wrong.push(format!(

@@ -304,13 +304,13 @@ fn gather(f: &Facts, c: &Choices, plan: &mut Plan) {
 
 /// What only AMD's CPUs need.
 fn amd(f: &Facts, c: &Choices, plan: &mut Plan) {
-    if !f.is_amd() {
-        return;
-    }
     // Xen goes by the model alone. An emulator's divider keeps nothing.
     let divider = f.is_zen1() && !f.around.emulated;
     if c.div_scrub.unwrap_or(divider) {
         plan.leave |= leave::DIVIDE;
+    }
+    if !f.is_amd() {
+        return;
     }
     if f.ext21a & ext21a::LFENCE == 0 && f.family != 0xf && f.family != 0x11 {
         plan.change(msr::DE_CFG, 0, LFENCE_SERIALISES, "lfence waits");

@@ -68,11 +68,7 @@ fn words(f: &Facts, plan: &Plan) -> BTreeSet<String> {
     let has = |bits: u32, bit: u32| bits & bit != 0;
     let last = |msr: u32, bit: u64| {
         let touches = |c: &&Change| c.msr == msr && (c.set | c.clear) & bit != 0;
-        plan.changes
-            .iter()
-            .filter(touches)
-            .next_back()
-            .map(|c| c.set & bit != 0)
+        plan.changes.iter().rfind(touches).map(|c| c.set & bit != 0)
     };
     let warned = |warning| plan.warnings.contains(&warning);
     let gds_off = last(msr::MCU_OPT_CTRL, mcu_opt::GDS_MIT_DIS)
@@ -361,7 +357,7 @@ fn facts_come_from_the_leaves() {
             }
         },
         rdmsr,
-        0x5003_605,
+        0x0500_3605,
         Surroundings::default(),
     );
     let model = (facts.family, facts.model, facts.stepping);

@@ -106,6 +106,7 @@ pub const ALL: &[Case] = &[
     case("cpu-interrupt-flag", privileged::interrupt_flag),
     case("cpu-denied-ports", privileged::denied_ports),
     case("cpu-msrs", privileged::msrs),
+    case("cpu-speculation", privileged::speculation),
     case("cpu-segment-bases", privileged::segment_bases),
     case("cpu-debug-registers", privileged::debug_registers),
     case("cpu-watchpoint", privileged::watchpoint),

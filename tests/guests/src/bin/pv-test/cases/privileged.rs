@@ -260,6 +260,55 @@ pub fn msrs(t: &mut Test) {
     }
 }
 
+/// The registers of speculation are there just as CPUID says. No emulator has all of them; what
+/// matters is that both answers agree.
+pub fn speculation(t: &mut Test) {
+    const SPEC_CTRL: u32 = 0x48;
+    const PRED_CMD: u32 = 0x49;
+    const ARCH_CAPABILITIES: u32 = 0x10a;
+    const FLUSH_CMD: u32 = 0x10b;
+    let [_, _, _, features] = cpuid(7, 0);
+    let more = cpuid(0x8000_0008, 0)[1];
+    if features >> 26 & 1 != 0 {
+        t.no_trap(|| wrmsr(SPEC_CTRL, 3));
+        t.eq(rdmsr(SPEC_CTRL), 3);
+        // Bits 3 to 6 are not offered to PV guests, 11 and up do not exist.
+        for bad in [1 << 3, 1 << 6, 1 << 11, 1 << 63] {
+            t.traps(13, || wrmsr(SPEC_CTRL, bad));
+        }
+        t.eq(rdmsr(SPEC_CTRL), 3);
+        t.no_trap(|| wrmsr(SPEC_CTRL, 0));
+    } else {
+        t.traps(13, || wrmsr(SPEC_CTRL, 0));
+        t.traps(13, || {
+            rdmsr(SPEC_CTRL);
+        });
+    }
+    if features >> 26 & 1 != 0 || more >> 12 & 1 != 0 {
+        t.no_trap(|| wrmsr(PRED_CMD, 1));
+        t.traps(13, || wrmsr(PRED_CMD, 1 << 1));
+    } else {
+        t.traps(13, || wrmsr(PRED_CMD, 1));
+    }
+    if features >> 29 & 1 != 0 {
+        t.no_trap(|| {
+            rdmsr(ARCH_CAPABILITIES);
+        });
+    } else {
+        t.traps(13, || {
+            rdmsr(ARCH_CAPABILITIES);
+        });
+    }
+    t.traps(13, || wrmsr(ARCH_CAPABILITIES, 0));
+    // These are written only, or the hypervisor's.
+    for msr in [PRED_CMD, FLUSH_CMD, 0x122, 0x123] {
+        t.traps(13, || {
+            rdmsr(msr);
+        });
+    }
+    t.traps(13, || wrmsr(FLUSH_CMD, 1));
+}
+
 pub fn segment_bases(t: &mut Test) {
     let set = |which: u32, base: u64| {
         call(
