@@ -71,17 +71,17 @@ fn a_vacated_cpu_has_no_unit_and_loses_none() {
         sim.s.vacate(cpu, now);
         let kicked = sim.s.switched_out(id, now).unwrap();
         assert!(!sim.s.is_on_cpu(id));
-        assert_eq!(sim.s.pick(kicked, now).next, Some(id));
+        assert_eq!(sim.s.pick(kicked, now, |_| ()).next, Some(id));
         // Again, and paused meanwhile: it stays away until the pause ends.
         sim.s.vacate(kicked, now);
         assert_eq!(sim.s.pause(id, now), Ok(Some(kicked)));
         assert_eq!(sim.s.switched_out(id, now), None);
         assert!(!sim.s.is_on_cpu(id));
-        assert_eq!(sim.s.pick(kicked, now).next, None);
+        assert_eq!(sim.s.pick(kicked, now, |_| ()).next, None);
         // An empty CPU can be vacated too.
         sim.s.vacate(kicked, now);
         let wake = sim.s.unpause(id, now).unwrap().unwrap();
-        assert_eq!(sim.s.pick(wake, now).next, Some(id));
+        assert_eq!(sim.s.pick(wake, now, |_| ()).next, Some(id));
     }
 }
 

@@ -3,6 +3,13 @@ use proptest::prelude::*;
 use std::boxed::Box;
 
 const D: DomId = DomId(1);
+const CPUS: u16 = 4;
+
+fn timers_of_cpus() -> Box<Timers> {
+    let all = Box::new(Timers::new());
+    all.make_room(CPUS.into());
+    all
+}
 
 fn timers(n: u16) -> Vec<Timer> {
     (0..n)
@@ -12,7 +19,7 @@ fn timers(n: u16) -> Vec<Timer> {
 
 #[test]
 fn a_timer_follows_the_cpu_that_sets_it() {
-    let all = Box::new(Timers::new());
+    let all = timers_of_cpus();
     let t = Timer::new(TimerId::Poll(D, VcpuId(0)));
     assert_eq!(all.set(CpuId(0), &t, Nanos(50)), Ok(Nanos(50)));
     assert_eq!(all.set(CpuId(1), &t, Nanos(40)), Ok(Nanos(40)));
@@ -27,7 +34,7 @@ fn a_timer_follows_the_cpu_that_sets_it() {
 
 #[test]
 fn a_queue_grows_with_its_timers() {
-    let all = Box::new(Timers::new());
+    let all = timers_of_cpus();
     let t = timers(100);
     for (n, timer) in t.iter().enumerate() {
         let first = all.set(CpuId(3), timer, Nanos(1000 - n as u64));
@@ -44,7 +51,7 @@ fn a_queue_grows_with_its_timers() {
 
 #[test]
 fn an_expired_timer_does_not_disturb_the_next_user_of_its_slot() {
-    let all = Box::new(Timers::new());
+    let all = timers_of_cpus();
     let t = timers(2);
     let c = CpuId(0);
     assert_eq!(all.set(c, &t[0], Nanos(1)), Ok(Nanos(1)));
@@ -56,13 +63,14 @@ fn an_expired_timer_does_not_disturb_the_next_user_of_its_slot() {
 }
 
 fn entries(all: &Timers) -> usize {
-    let each = all.queues.iter().map(|q| q.0.lock().heap.len());
-    each.sum()
+    (0..CPUS)
+        .map(|cpu| all.queue(CpuId(cpu)).lock().heap.len())
+        .sum()
 }
 
 #[test]
 fn a_periodic_timer_goes_on_unless_somebody_changed_it() {
-    let all = Box::new(Timers::new());
+    let all = timers_of_cpus();
     let t = Timer::new(TimerId::Periodic(D, VcpuId(0)));
     let (here, other) = (CpuId(0), CpuId(1));
     let expire = || {
@@ -95,7 +103,7 @@ fn many_cpus_set_one_timer_and_it_is_one() {
     const CPUS: u16 = 4;
     let rounds = if cfg!(miri) { 5 } else { 300 };
     for round in 0..rounds {
-        let all = Box::new(Timers::new());
+        let all = timers_of_cpus();
         let t = Timer::new(TimerId::Periodic(D, VcpuId(0)));
         let others = timers(8);
         let start = std::sync::Barrier::new(usize::from(CPUS));
@@ -146,7 +154,7 @@ proptest! {
     fn behaves_like_a_sorted_list(
         ops in proptest::collection::vec((0..3u8, 0..2u16, 0..8usize, 0..100u64), 0..100)
     ) {
-        let all = Box::new(Timers::new());
+        let all = timers_of_cpus();
         let t = timers(8);
         let mut model: [Option<(u16, u64)>; 8] = [None; 8];
         for (op, cpu, n, at) in ops {
