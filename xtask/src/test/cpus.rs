@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::guests;
 use super::report::Report;
-use crate::qemu::Machine;
+use crate::machine::Machine;
 use crate::run::{self, Hypervisor, Parts};
 
 /// CPUs: three words of a mask.

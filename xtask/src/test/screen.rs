@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::report::Report;
 use crate::display::{self, Screen};
 use crate::dom0::Flavour;
-use crate::qemu::Machine;
+use crate::machine::Machine;
 use crate::run::Parts;
 use crate::{dom0, paths};
 
