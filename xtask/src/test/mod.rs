@@ -128,7 +128,8 @@ impl Args {
             Part::Miri => miri::tests(report, self.all_of_miri),
             Part::Sanitize => sanitize::tests(report),
             Part::Guests => guests::run(report, |emulator| self.wants_on(emulator)),
-            Part::Cpus => cpus::run(report, on),
+            Part::Cpus if self.wants_on(Emulator::Qemu) => cpus::run(report, on),
+            Part::Cpus => (),
             Part::Boots => {
                 if self.wants_on(Emulator::Qemu) {
                     boots::run(report, on, self.quick, self.every_machine);

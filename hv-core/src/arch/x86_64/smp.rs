@@ -4,8 +4,8 @@
 //! such a page (its contents come back afterwards), copies a small piece of code
 //! there, and starts one CPU at a time: real mode, protected mode, long mode on the
 //! host root, then the hook on the stack made for that CPU. The hook runs on its own
-//! descriptor tables as soon as it can and then calls [`started`], which is what the
-//! boot CPU waits for.
+//! descriptor tables as soon as it can and then calls [`settle`] and [`report`], which is
+//! what the boot CPU waits for.
 #![allow(unsafe_code, reason = "copies and runs start-up code")]
 
 use super::clock::tsc;
