@@ -42,13 +42,11 @@ impl Drop for Machine {
 }
 
 impl Machine {
-    /// Starts QEMU by `command`, whose files are in `scratch`.
+    /// Starts QEMU by `command` (with `Console::None`), whose files are in `scratch`.
     ///
     /// # Errors
     /// When it cannot start.
     pub fn start(mut command: Command, scratch: &Path) -> Result<Self> {
-        command.args(["-display", "none", "-serial", "null"]);
-        command.args(["-monitor", "unix:monitor,server=on,wait=off"]);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -94,6 +94,7 @@ fn configuration(machine: &Machine, stack: &Stack, console: Console) -> Result<S
     let serial = match console {
         Console::Terminal => "mode=term, dev=/dev/tty",
         Console::Output => "mode=file, dev=/dev/fd/3",
+        Console::None => "mode=null",
     };
     Ok(format!(
         "plugin_ctrl: unmapped=1\n\

@@ -31,6 +31,8 @@ pub enum Console {
     Terminal,
     /// To the command's standard output.
     Output,
+    /// Nowhere: the machine has none, and is looked at.
+    None,
 }
 
 /// The machine's parts, as the command line has them.

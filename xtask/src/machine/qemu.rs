@@ -51,6 +51,12 @@ pub fn command(
             "-monitor",
             "unix:monitor,server=on,wait=off",
         ]),
+        Console::None => qemu.args([
+            "-serial",
+            "null",
+            "-monitor",
+            "unix:monitor,server=on,wait=off",
+        ]),
     };
     add_devices(&mut qemu, machine, stack)?;
     if machine.icount {

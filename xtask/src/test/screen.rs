@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::report::Report;
 use crate::display::{self, Screen};
 use crate::dom0::Flavour;
-use crate::machine::Machine;
+use crate::machine::{Console, Machine};
 use crate::run::Parts;
 use crate::{dom0, paths};
 
@@ -63,7 +63,7 @@ fn shows(kernel: PathBuf, machine: &Machine, screen: Screen, texts: &[&str]) -> 
         ..Parts::default()
     };
     let scratch = paths::Scratch::new("screen")?;
-    let command = machine.command(&parts.stack(None)?, scratch.path())?;
+    let command = machine.command(&parts.stack(None)?, scratch.path(), Console::None)?;
     let mut machine = display::Machine::start(command, scratch.path())?;
     machine.await_texts(screen, texts, TIMEOUT).map(drop)
 }
