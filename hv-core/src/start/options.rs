@@ -278,9 +278,9 @@ impl Options {
             "spec-ctrl" => speculation::spec_ctrl(value, &mut self.speculation),
             "clocksource" => clock(value).map(|c| self.clock = Some(c)),
             "dom0" => dom0(value),
-            "efi" => value
-                .split(',')
-                .try_for_each(|part| speculation::flag(part, &["rs"]).map(|on| self.efi_runtime = on)),
+            "efi" => value.split(',').try_for_each(|part| {
+                speculation::flag(part, &["rs"]).map(|on| self.efi_runtime = on)
+            }),
             _ => return None,
         };
         Some(done.into())

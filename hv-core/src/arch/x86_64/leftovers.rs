@@ -6,11 +6,11 @@
 
 use super::faults::read_msr_checked;
 use super::features::Features;
-use crate::arch::speculation::Vendor;
 use crate::arch::leftovers::{
     AMD_INTERRUPT_PENDING, MTRR_CAPABILITIES, MTRR_DEFAULT, MTRR_ENABLE, can_be_hung_by_guests,
     may_stop_timers_when_halted, mtrr_numbers, without_c1e,
 };
+use crate::arch::speculation::Vendor;
 use crate::sync::Once;
 use alloc::vec::Vec;
 use core::arch::asm;
