@@ -129,7 +129,7 @@ mod tests {
             (6, Uncached, 6),
             (7, Uncached, 7),
         ];
-        let bits = |index: u64| (index & 3) * pte::PWT | (index >> 2) * pte::PAT;
+        let bits = |index: u64| ((index & 3) * pte::PWT) | ((index >> 2) * pte::PAT);
         let rest = pte::make(Mfn::new(0xfe000), pte::P | pte::RW | pte::US | pte::NX);
         for (index, kind, becomes) in types {
             assert_eq!(MemoryType::of(rest | bits(index)), kind);

@@ -144,8 +144,7 @@ fn interdomain_connects_sends_and_closes() {
     let d = b.table.receive(port, DomId(0), here.0, &b);
     assert_eq!(d.kick, Some(VcpuId(1)));
     assert_eq!(b.table.receive(port, DomId(7), here.0, &b), Delivery::NONE);
-    let _ = a
-        .table
+    a.table
         .close(here.0, &a, |d| (d == DomId(5)).then_some(&b))
         .unwrap();
     assert_eq!(b.table.receive(port, DomId(0), here.0, &b), Delivery::NONE);

@@ -25,7 +25,7 @@ fn cache_types_of_every_kind_of_frame() {
         ..g.rights_with_devices()
     };
     for index in 0..8 {
-        let cache = (index & 3) * pte::PWT | (index >> 2) * pte::PAT;
+        let cache = ((index & 3) * pte::PWT) | ((index >> 2) * pte::PAT);
         let entry = |mfn| pte::make(mfn, pte::P | pte::RW | pte::US | cache);
         let stored = |rights: &Rights<'_>, mfn| {
             let at = slot(l1, 7);
@@ -33,7 +33,7 @@ fn cache_types_of_every_kind_of_frame() {
             Ok(g.peek(l1, 7))
         };
         let uncached = if [0, 1, 5].contains(&index) { 3 } else { index };
-        let uncached = (uncached & 3) * pte::PWT | (uncached >> 2) * pte::PAT;
+        let uncached = ((uncached & 3) * pte::PWT) | ((uncached >> 2) * pte::PAT);
         let device = |mfn, rights| Ok(pte::make(mfn, pte::P | pte::US | uncached | rights));
         let (writable, read_only) = (Mfn::new(64), Mfn::new(65));
         for rights in [&with_devices, &as_device] {

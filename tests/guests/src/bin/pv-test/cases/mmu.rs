@@ -251,7 +251,7 @@ pub fn device_memory(t: &mut Test) {
 pub fn cache_types(t: &mut Test) {
     const TYPES: u64 = WRITE_THROUGH | CACHE_DISABLE | LARGE;
     let (slot, page) = spare();
-    let types = |n: u64| (n & 3) * WRITE_THROUGH | (n >> 2) * LARGE;
+    let types = |n: u64| ((n & 3) * WRITE_THROUGH) | ((n >> 2) * LARGE);
     for (asked, stored) in [3, 3, 2, 3, 4, 3, 6, 7].into_iter().enumerate() {
         let asked = types(asked as u64);
         for mfn in [0xb8u64, 0xf0, 0xfe000] {
