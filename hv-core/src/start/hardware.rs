@@ -15,6 +15,7 @@ use crate::mm::host_map::{self, DirectMap};
 use crate::sync::Once;
 use crate::{irq, time};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// What was found out about the machine.
 #[derive(Debug)]
@@ -152,16 +153,20 @@ pub fn start_cpus(
     // SAFETY: every CPU that runs has left the page.
     unsafe { host_map::unmap_identity(page) };
     log::info!("{running} CPUs");
+    let others = OTHER_MEMORY_TYPES.load(Ordering::Relaxed);
+    if others > 0 {
+        log::info!("{others} CPUs had other memory types (MTRR) than the boot CPU, and took its");
+    }
     running
 }
+
+/// CPUs to which firmware gave other memory types than to the boot CPU.
+static OTHER_MEMORY_TYPES: AtomicU32 = AtomicU32::new(0);
 
 /// Reports a started CPU: memory types, local APIC, TSC check, online.
 pub fn started(cpu: CpuId) {
     if leftovers::match_memory_types() {
-        log::warn!(
-            "CPU {}: firmware gave its memory other types (MTRR) than the boot CPU's",
-            cpu.0
-        );
+        OTHER_MEMORY_TYPES.fetch_add(1, Ordering::Relaxed);
     }
     // Guests see times of two CPUs no closer than the time from one to the other.
     const MOST_SKEW: u64 = 1_000;
