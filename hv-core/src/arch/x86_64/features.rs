@@ -81,7 +81,7 @@ impl Features {
         let leaf0 = __cpuid(0);
         let vendor = Vendor::of(&vendor_string(leaf0.ebx, leaf0.edx, leaf0.ecx));
         let leaf1 = __cpuid(1);
-        let (family, model, _) = model_of(leaf1.eax);
+        let (family, model, stepping) = model_of(leaf1.eax);
         let leaf7 = leaf(leaf0.eax, 7);
         let top = __cpuid(0x8000_0000).eax;
         let ext1 = leaf(top, 0x8000_0001);
@@ -92,7 +92,7 @@ impl Features {
             vendor,
             family,
             model,
-            stepping: leaf1.eax & 0xf,
+            stepping,
             microcode: if vendor == Vendor::Intel && hypervisor.is_none() {
                 intel_microcode()
             } else {
