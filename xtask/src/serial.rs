@@ -196,4 +196,16 @@ mod tests {
         assert_eq!(outcome.script, ["hi", ""]);
         assert!(outcome.init_after.is_some() && outcome.powered_off);
     }
+
+    #[test]
+    fn a_machine_that_is_silent_is_ended_after_its_time() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo boot; exec sleep 600"]);
+        let log = std::env::temp_dir().join(format!("oxen-silent-test-{}", std::process::id()));
+        let outcome = watch(shell, Duration::from_secs(1), &log, |_| true, |_| ()).unwrap();
+        std::fs::remove_file(log).unwrap();
+        assert!(outcome.took < Duration::from_secs(300));
+        assert_eq!(outcome.console, ["boot"]);
+        assert!(!outcome.powered_off && outcome.status.is_none());
+    }
 }

@@ -67,16 +67,21 @@ pub fn command(
     image::write(stack, Firmware::Bios, &scratch.join("boot.iso"))?;
     std::fs::write(scratch.join("bochsrc"), configuration)?;
     std::fs::write(scratch.join("go-on"), "c\n")?;
-    let mut bochs = Command::new("sh");
-    bochs.current_dir(scratch);
-    // Descriptor 3 is the serial line, if that is not the terminal.
-    bochs.args([
-        "-c",
-        "exec 3>&1 >bochs.out 2>&1 </dev/null; exec \"$0\" \"$@\"",
-    ]);
-    bochs.args(["bochs", "-q", "-f", "bochsrc", "-rc", "go-on"]);
+    let mut bochs = launcher("bochs", scratch);
+    bochs.args(["-q", "-f", "bochsrc", "-rc", "go-on"]);
     bochs.envs([("SDL_VIDEODRIVER", "dummy"), ("SDL_AUDIODRIVER", "dummy")]);
     Ok(bochs)
+}
+
+/// Runs a program in `scratch` with no input, its output in a file, and our standard output as
+/// descriptor 3: the serial line, if that is not the terminal.
+fn launcher(program: &str, scratch: &Path) -> Command {
+    let mut shell = Command::new("sh");
+    shell.current_dir(scratch);
+    // The program takes the shell's place, so what ends the one ends the other.
+    let script = "exec 3>&1 >bochs.out 2>&1 </dev/null; exec \"$0\" \"$@\"";
+    shell.args(["-c", script, program]);
+    shell
 }
 
 /// The configuration file.
@@ -212,6 +217,27 @@ mod tests {
         assert!(error(|m| m.cpu = Some("EPYC".into())).contains("no 64-bit CPU model `EPYC`"));
         assert!(error(|m| m.smp = 9).contains("1 to 8 CPUs, not 9"));
         assert!(error(|m| m.memory = "2T".into()).contains("`2T` is not an amount"));
+    }
+
+    #[test]
+    fn standard_output_is_the_serial_line_alone() {
+        let scratch = crate::paths::Scratch::new("launcher-test").unwrap();
+        let mut shell = launcher("sh", scratch.path());
+        shell.args(["-c", "echo debugger; echo serial > /dev/fd/3; cat"]);
+        assert_eq!(crate::process::output(&mut shell).unwrap(), "serial\n");
+        let said = std::fs::read_to_string(scratch.path().join("bochs.out")).unwrap();
+        assert_eq!(said, "debugger\n");
+    }
+
+    #[test]
+    fn only_soft_power_off_is_an_orderly_end() {
+        let scratch = crate::paths::Scratch::new("power-off-test").unwrap();
+        assert!(!powered_off(scratch.path()));
+        let log = scratch.path().join(LOG);
+        std::fs::write(&log, "p[CPU0 ] >>PANIC<< exception(): 3rd (14) exception").unwrap();
+        assert!(!powered_off(scratch.path()));
+        std::fs::write(&log, "p[ACPI ] >>PANIC<< ACPI control: soft power off").unwrap();
+        assert!(powered_off(scratch.path()));
     }
 
     #[test]
