@@ -159,7 +159,7 @@ fn look(on: impl Fn(usize, usize) -> bool) -> Glyph {
 
 /// The text of a picture in the form PPM (P6), cell by cell from its top left corner.
 fn read_picture(file: &[u8]) -> Result<Vec<String>> {
-    let mut fields = file.splitn(4, |b| b.is_ascii_whitespace());
+    let mut fields = file.splitn(4, u8::is_ascii_whitespace);
     let mut number = || -> Result<usize> {
         let field = fields.next().context("a field is missing")?;
         Ok(std::str::from_utf8(field)?

@@ -190,6 +190,7 @@ const ENTRY: &[(&str, Kind, &str)] = &[
 /// Rooms whose functions may have indirect branches, by the start of their names, and why. All run
 /// after entry code has done its work, those marked "boot" before there are guests.
 const ROOMS: &[(&str, &str)] = &[
+    ("hv_core::addr::", "formatting"),
     ("hv_core::arch::", "exception fix-ups, device seams, hooks"),
     ("hv_core::console::", "formatting"),
     ("hv_core::domain::", "hooks, shared objects"),
@@ -213,6 +214,11 @@ const ROOMS: &[(&str, &str)] = &[
     ("core::", "formatting and tables of cases"),
     ("alloc::", "collections"),
     ("char as core::", "formatting"),
+    ("char>::", "formatting"),
+    (
+        "oxen_efi_call",
+        "firmware's own code, which branches as it likes",
+    ),
     ("T as core::", "formatting"),
     ("log::", "the logger"),
     ("spin::", "what is made at its first use"),

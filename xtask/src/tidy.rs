@@ -36,7 +36,9 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("sync", "arch"),
     // Devices are locked; `sync` uses the seam traits only, not `arch::x86_64`.
     ("arch", "sync"),
-    ("percpu", "arch"),
+    // What is kept of each CPU is made once; what `arch` keeps of each is kept like that.
+    ("percpu", "sync"),
+    ("arch", "percpu"),
     // The page shared with a guest.
     ("time", "mm"),
     // A machine that stops says why on the screen.

@@ -44,7 +44,7 @@ impl TimerMode {
 /// What the choice hangs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerCpu {
-    /// CPUID.1.ECX[24]: there is a deadline mode.
+    /// CPUID.1.ECX bit 24: there is a deadline mode.
     pub tsc_deadline: bool,
     /// An Intel CPU, not emulated or lent by a hypervisor: those show a microcode revision of
     /// their own making, and answer for the timer themselves.

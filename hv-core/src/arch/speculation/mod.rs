@@ -1,7 +1,7 @@
 //! Which leaks by speculation the CPU has, and what is done about each.
 //!
 //! [`Facts`] is what the CPU says of itself, [`Choices`] what the command line says.
-//! [`decide`] makes the [`Plan`] of the two. All of it is pure: no instruction is executed here.
+//! [`decide()`] makes the [`Plan`] of the two. All of it is pure: no instruction is executed here.
 //! `x86_64::speculation` reads the facts and carries the plan out, entry code does its part of the
 //! plan at each entry and exit, and [`Shown`] is what guests are told.
 //!

@@ -31,7 +31,7 @@ pub struct Canvas<M> {
     font: Font,
     /// What each cell shows.
     shown: Box<[AtomicU8]>,
-    /// What each cell should show. Rows go round; see [`Canvas::cell`].
+    /// What each cell should show. Rows go round.
     wanted: Box<[AtomicU8]>,
 }
 
