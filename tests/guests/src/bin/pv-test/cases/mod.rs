@@ -112,6 +112,7 @@ pub const ALL: &[Case] = &[
     case("cpu-watchpoint", privileged::watchpoint),
     case("cpu-xsetbv", privileged::xsetbv),
     case("segment-gdt", segment::gdt),
+    case("segment-accessed", segment::accessed),
     case("segment-gdt-contents", segment::gdt_contents),
     case("segment-descriptor", segment::descriptor),
     case("segment-conflicts", segment::conflicts),

@@ -35,6 +35,26 @@ fn load_ds(selector: u16) -> u16 {
     got
 }
 
+/// A descriptor is kept as it was given; its accessed bit is the CPU's, when it is loaded.
+pub fn accessed(t: &mut Test) {
+    const ACCESSED: u64 = 1 << 40;
+    let page = Page::take();
+    page.write(3, DATA & !ACCESSED);
+    t.rc(page.protect(), 0);
+    t.rc(set_gdt(&[page.mfn()], 16), 0);
+    t.eq(page.read(3), DATA & !ACCESSED);
+    t.rc(update(page.machine() + 4 * 8, DATA & !ACCESSED), 0);
+    t.eq(page.read(4), DATA & !ACCESSED);
+    for slot in [3, 4] {
+        t.no_trap(|| {
+            load_ds(slot * 8 + 3);
+        });
+        t.eq(page.read(usize::from(slot)), DATA);
+    }
+    t.rc(set_gdt(&[], 0), 0);
+    t.rc(page.unprotect(), 0);
+}
+
 pub fn gdt(t: &mut Test) {
     let page = Page::take();
     page.write(2, CODE);
