@@ -104,7 +104,11 @@ fn efi_map(tag: &[u8], info: &mut BootInfo) -> Option<()> {
         return None;
     }
     for bytes in tag.get(16..)?.chunks_exact(descriptor) {
-        info.efi_map.push(firmware::Region::read(bytes)?).ok()?;
+        if info.efi_map.push(firmware::Region::read(bytes)?).is_err() {
+            // What runtime services use is not all known: they cannot be called.
+            info.efi_map.clear();
+            return None;
+        }
     }
     Some(())
 }
