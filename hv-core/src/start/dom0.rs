@@ -112,7 +112,7 @@ fn command_line(info: &BootInfo, given: &str) -> String {
 fn unpack(mm: &HostMm, module: &Module) -> Result<Option<Vec<u8>>, String> {
     // SAFETY: see `try_build`.
     let file = unsafe { frame_io::module(&mm.mem, module.start, module.len as usize) };
-    match KernelFile::open(file).map_err(|e| alloc::format!("its kernel is unusable: {e:?}"))? {
+    match KernelFile::open(file).map_err(|e| alloc::format!("its kernel is unusable: {e}"))? {
         KernelFile::Plain(_) => Ok(None),
         KernelFile::Packed(packed) => {
             let mut buffer = vec![0; packed.unpacked_size()];
