@@ -3,7 +3,7 @@
 //! Floors, lowest first; a room uses lower floors only (see `docs/architecture.md`):
 //!
 //! 0. [`addr`]
-//! 1. [`arch`], [`sync`], [`percpu`]
+//! 1. [`arch`], [`sync`], [`percpu`], [`fallible`]
 //! 2. [`mm`], [`time`], [`irq`], [`console`], [`power`]
 //! 3. [`event`], [`grant`], [`sched`], [`pv_mm`], [`pv_emul`]
 //! 4. [`domain`], [`access`]
@@ -12,6 +12,14 @@
 //!
 //! Floors 0, 3 and 4 hold no CPU instruction and no `unsafe`.
 #![cfg_attr(target_os = "none", no_std)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_macros,
+        reason = "tests may run out of memory"
+    )
+)]
 
 extern crate alloc;
 
@@ -21,6 +29,7 @@ pub mod arch;
 pub mod console;
 pub mod domain;
 pub mod event;
+pub mod fallible;
 pub mod grant;
 pub mod hypercall;
 pub mod inspect;

@@ -23,7 +23,7 @@ const MOST_LINES: usize = 800;
 /// [`NEIGHBOURS`] says.
 const FLOORS: &[&[&str]] = &[
     &["addr"],
-    &["arch", "sync", "percpu"],
+    &["arch", "sync", "percpu", "fallible"],
     &["mm", "time", "irq", "console", "power"],
     &["event", "grant", "sched", "pv_mm", "pv_emul"],
     &["domain", "access"],
@@ -39,6 +39,8 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     // What is kept of each CPU is made once; what `arch` keeps of each is kept like that.
     ("percpu", "sync"),
     ("arch", "percpu"),
+    // Extended state is kept in memory that may not be there; `fallible` knows nobody.
+    ("arch", "fallible"),
     // The page shared with a guest.
     ("time", "mm"),
     // A machine that stops says why on the screen.

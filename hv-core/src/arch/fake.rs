@@ -4,9 +4,9 @@
 use super::{FlushStamp, Tlb};
 use crate::addr::{CpuId, CpuMask, GuestVa, Mfn};
 use crate::domain::{Domain, Vcpu, VcpuState};
+use crate::fallible::Arc;
 use crate::sched::UnitId;
 use crate::sync::Level;
-use alloc::sync::Arc;
 
 /// The CPU that asks: a test has one.
 #[must_use]

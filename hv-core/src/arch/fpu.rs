@@ -1,7 +1,7 @@
 //! Where a vCPU's extended state (x87, SSE, AVX, ...) is kept while it does not run.
 
+use crate::fallible::{self, NoMemory};
 use alloc::boxed::Box;
-use alloc::vec;
 
 /// 64 bytes, the alignment XSAVE wants.
 #[derive(Clone, Copy, Debug)]
@@ -16,12 +16,14 @@ impl FpuArea {
     /// An area of at least `bytes` in the state after FNINIT, MXCSR at its default.
     ///
     /// Source: Intel SDM vol. 1, 10.5 and 13.4 (FCW at 0, MXCSR at 24).
-    #[must_use]
-    pub fn new(bytes: usize) -> Self {
-        let mut lines = vec![Line([0; 64]); bytes.max(576).div_ceil(64)].into_boxed_slice();
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn new(bytes: usize) -> Result<Self, NoMemory> {
+        let mut lines = fallible::boxed_slice(bytes.max(576).div_ceil(64), |_| Line([0; 64]))?;
         lines[0].0[..2].copy_from_slice(&0x37f_u16.to_le_bytes());
         lines[0].0[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
-        Self(lines)
+        Ok(Self(lines))
     }
 
     /// Its first byte.

@@ -320,7 +320,7 @@ mod tests {
     fn a_linux_secondary_vcpu_is_accepted() {
         let c = started();
         assert_eq!(check(&c), Ok(()));
-        let mut state = VcpuState::new();
+        let mut state = VcpuState::new().unwrap();
         fill(&mut state, &c);
         assert!(state.kernel_mode);
         assert_eq!((state.regs.cs, state.regs.ss), (0x13, 0x1b));
@@ -355,10 +355,10 @@ mod tests {
         c.user_regs.rdx = 0x1234;
         c.user_regs.rflags = 0x3a97;
         (c.user_regs.ds, c.user_regs.fs) = (0x2b, 0x63);
-        let mut before = VcpuState::new();
+        let mut before = VcpuState::new().unwrap();
         fill(&mut before, &c);
         c.user_regs = user_registers(&before);
-        let mut after = VcpuState::new();
+        let mut after = VcpuState::new().unwrap();
         fill(&mut after, &c);
         assert_eq!(after.regs, before.regs);
         assert_eq!(user_registers(&after), c.user_regs);

@@ -2,10 +2,10 @@
 
 use super::Domain;
 use crate::arch::machine;
+use crate::fallible;
 use crate::pv_emul::cpuid::{Policy, TimeFacts};
 use crate::pv_emul::seam::{CpuidRegs, HostCpuid};
 use crate::sync::Once;
-use alloc::boxed::Box;
 
 /// The host's CPUID.
 #[derive(Clone, Copy, Debug)]
@@ -40,24 +40,29 @@ impl Domain {
     /// Lets `change` take features away, before the domain first runs.
     ///
     /// # Errors
-    /// [`HasRun`].
-    pub fn restrict_cpu(&self, change: impl FnOnce(&mut Policy)) -> Result<(), HasRun> {
+    /// [`CannotRestrict`].
+    pub fn restrict_cpu(&self, change: impl FnOnce(&mut Policy)) -> Result<(), CannotRestrict> {
         let mut planned = self.planned_cpu_policy();
         change(&mut planned);
         planned.settle();
-        let planned = Box::new(planned);
+        let planned = fallible::boxed(planned).map_err(|_| CannotRestrict::NoMemory)?;
         let mut account = self.life.account.lock();
         if self.cpuid.get().is_some() {
-            return Err(HasRun);
+            return Err(CannotRestrict::HasRun);
         }
         account.cpu_policy = Some(planned);
         Ok(())
     }
 }
 
-/// The domain has run: what it has seen stays so.
+/// Why a domain keeps its features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HasRun;
+pub enum CannotRestrict {
+    /// It has run: what it has seen stays so.
+    HasRun,
+    /// There is no memory for a policy of its own.
+    NoMemory,
+}
 
 static POLICY: Once<Policy> = Once::new();
 

@@ -5,12 +5,12 @@ use super::notify::SCHEDULER;
 use super::{Domain, Parts, Roles, Vcpu, registry, wallclock};
 use crate::addr::{DomId, VcpuId};
 use crate::event::PortTable;
+use crate::fallible::{self, Arc, Grow, NoMemory};
 use crate::grant::GrantTable;
 use crate::mm::HostMm;
 use crate::mm::shared_page::SharedPage;
 use crate::sched::GroupId;
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Most vCPUs of a domain: what the shared-info page has room for.
@@ -50,6 +50,12 @@ pub enum CreateError {
     Invalid,
 }
 
+impl From<NoMemory> for CreateError {
+    fn from(_: NoMemory) -> Self {
+        Self::NoMemory
+    }
+}
+
 /// Makes a domain without memory and vCPUs, held by one pause.
 ///
 /// # Errors
@@ -63,7 +69,7 @@ pub fn create(mm: &HostMm, wanted: &Wanted) -> Result<Arc<Domain>, CreateError> 
         mm.free_shared(shared_info);
     }
     let domain = made?;
-    mm.accounts.open(id).reset();
+    mm.accounts.open(id)?.reset();
     wallclock::publish(&domain);
     slot.fill(Arc::clone(&domain));
     Ok(domain)
@@ -88,9 +94,11 @@ fn make(
         life: Life::new(1),
     });
     domain.set_handle(wanted.handle);
-    domain.grow_grants(1).map_err(|_| CreateError::NoMemory)?;
     domain.mask_events();
-    Ok(Arc::new(domain))
+    // The last step that may fail takes a frame.
+    let domain = Arc::new(domain)?;
+    domain.grow_grants(1).map_err(|_| CreateError::NoMemory)?;
+    Ok(domain)
 }
 
 /// Makes the vCPUs of a domain, down and held as the domain is, in a scheduling group of
@@ -144,17 +152,23 @@ fn vcpus_in(id: DomId, group: GroupId, count: u32) -> Result<Box<[Arc<Vcpu>]>, C
     let mut fill = || {
         vcpus
             .try_reserve_exact(count as usize)
-            .map_err(|_| CreateError::NoMemory)?;
+            .map_err(NoMemory::from)?;
         for n in 0..count as u16 {
             let unit = SCHEDULER
                 .add_unit(id, VcpuId(n), group, now)
                 .map_err(|_| CreateError::NoMemory)?;
-            vcpus.push(Arc::new(Vcpu::new(id, VcpuId(n), unit)));
+            match Vcpu::new(id, VcpuId(n), unit).and_then(Arc::new) {
+                Ok(vcpu) => vcpus.push_reserved(vcpu),
+                Err(why) => {
+                    SCHEDULER.remove_unit(unit);
+                    return Err(why.into());
+                }
+            }
         }
         Ok(())
     };
     match fill() {
-        Ok(()) => Ok(vcpus.into_boxed_slice()),
+        Ok(()) => Ok(fallible::full(vcpus)),
         Err(why) => {
             for vcpu in &vcpus {
                 SCHEDULER.remove_unit(vcpu.unit);

@@ -30,6 +30,7 @@ pub use vcpu::{Vcpu, VcpuState};
 use crate::addr::{DomId, Mfn, VcpuId};
 use crate::arch::index;
 use crate::event::PortTable;
+use crate::fallible::Arc;
 use crate::grant::GrantTable;
 use crate::mm::shared_page::SharedPage;
 use crate::pv_emul::cpuid::Policy;
@@ -37,8 +38,6 @@ use crate::pv_emul::io::DomainIo;
 use crate::sched::GroupId;
 use crate::sync::{Level, Lock, Once};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use life::Life;
 use pirq_eoi::PirqEoiMap;
@@ -84,7 +83,7 @@ pub struct Domain {
     /// Its grants.
     pub grants: GrantTable,
     /// Memory map its toolstack gave it; empty: none.
-    pub memory_map: Lock<Vec<xen_abi::memory::E820Entry>>,
+    pub memory_map: Lock<Box<[xen_abi::memory::E820Entry]>>,
     /// vCPUs blocked in a poll.
     pub pollers: AtomicU32,
     /// Why it shut down; `u32::MAX`: it did not.
@@ -146,7 +145,7 @@ impl Domain {
             handle: [const { AtomicU64::new(0) }; 2],
             events: parts.events,
             grants: parts.grants,
-            memory_map: Lock::new(Level::DomainPages, Vec::new()),
+            memory_map: Lock::new(Level::DomainPages, Box::default()),
             pollers: AtomicU32::new(0),
             absent_noted: AtomicU64::new(0),
             denied: usage::Denied::new(),

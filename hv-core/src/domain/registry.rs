@@ -7,9 +7,9 @@ use super::Domain;
 use super::create::CreateError;
 use super::life::Stage;
 use crate::addr::DomId;
+use crate::fallible::{Arc, Grow, NoMemory};
 use crate::mm::HostMm;
 use crate::sync::{Level, Lock};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 #[derive(Debug)]
@@ -68,13 +68,10 @@ impl Slot {
             Some(id) => id,
             None => domains.next_id().ok_or(CreateError::NoId)?,
         };
-        let reserved = &mut domains.reserved;
-        reserved.try_reserve(1).map_err(|_| CreateError::NoMemory)?;
-        reserved.push(id);
-        domains
-            .list
-            .try_reserve(1)
-            .map_err(|_| CreateError::NoMemory)?;
+        // Room for every domain that is being made, so that none finds that there is none.
+        let making = domains.reserved.len() + 1;
+        domains.list.try_reserve(making).map_err(NoMemory::from)?;
+        domains.reserved.try_push(id)?;
         if wanted.is_none() {
             domains.last = id.0;
         }
@@ -98,18 +95,52 @@ impl Drop for Slot {
     }
 }
 
-/// Adds a domain.
-pub fn insert(domain: Arc<Domain>) {
+/// Adds the first domain, dom0, at boot.
+///
+/// # Errors
+/// [`NoMemory`].
+pub fn insert_first(domain: Arc<Domain>) -> Result<(), NoMemory> {
+    DOMAINS.lock().list.try_reserve(1)?;
+    insert(domain);
+    Ok(())
+}
+
+/// Adds a domain, for which there is room: dom0, or by [`Slot::fill`].
+fn insert(domain: Arc<Domain>) {
     let mut domains = DOMAINS.lock();
     if let Err(at) = domains.position(domain.id) {
-        domains.list.insert(at, domain);
+        domains.list.insert_reserved(at, domain);
     }
 }
 
-/// All domains there are now, ascending by number.
+/// All domains numbered `first` or higher, ascending. It is looked for the next one each time, so
+/// no lock is kept and no list made; those that come and go meanwhile may be missed.
+pub fn from(first: DomId) -> impl Iterator<Item = Arc<Domain>> {
+    let mut next = Some(first);
+    core::iter::from_fn(move || {
+        let domain = at_or_after(next?)?;
+        next = domain.id.0.checked_add(1).map(DomId);
+        Some(domain)
+    })
+}
+
+/// All domains there are, as by [`from`].
+pub fn all() -> impl Iterator<Item = Arc<Domain>> {
+    from(DomId(0))
+}
+
+/// The domain that is or was numbered as no other: see [`Domain::serial`].
 #[must_use]
-pub fn all() -> Vec<Arc<Domain>> {
-    DOMAINS.lock().list.clone()
+pub fn by_serial(serial: u64) -> Option<Arc<Domain>> {
+    let domains = DOMAINS.lock();
+    let found = domains.list.iter().find(|domain| domain.serial == serial);
+    found.cloned()
+}
+
+/// How many domains there are.
+#[must_use]
+pub fn count() -> usize {
+    DOMAINS.lock().list.len()
 }
 
 /// The domain numbered `id`.
@@ -132,18 +163,22 @@ pub fn at_or_after(id: DomId) -> Option<Arc<Domain>> {
 /// Removes dead domains of which nothing is left in others' hands. Called by tools' calls
 /// that refer to no domain (any more), with no lock held.
 pub fn reap(mm: &HostMm) {
-    let gone: Vec<_> = {
-        let mut domains = DOMAINS.lock();
-        // Under the lock nobody who has no reference gets one.
-        domains
-            .list
-            .extract_if(.., |d| {
-                d.life.stage() == Stage::Dead && Arc::get_mut(d).is_some_and(|d| d.is_gone(mm))
-            })
-            .collect()
-    };
-    for domain in gone {
+    let mut from = 0;
+    while let Some(domain) = next_gone(mm, &mut from) {
         domain.leave_scheduler();
         log::info!("domain {} is gone", domain.id.0);
     }
+}
+
+/// Takes the first dead domain, from place `from` on, of which nothing is left out of the list.
+fn next_gone(mm: &HostMm, from: &mut usize) -> Option<Arc<Domain>> {
+    let mut domains = DOMAINS.lock();
+    // Under the lock nobody who has no reference gets one.
+    while let Some(d) = domains.list.get_mut(*from) {
+        if d.life.stage() == Stage::Dead && Arc::get_mut(d).is_some_and(|d| d.is_gone(mm)) {
+            return Some(domains.list.remove(*from));
+        }
+        *from += 1;
+    }
+    None
 }

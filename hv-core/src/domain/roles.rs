@@ -1,4 +1,8 @@
 //! What domains are there for. What follows from that is `access`'s to say.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "`bitflags` extends flags, not memory"
+)]
 
 use bitflags::bitflags;
 

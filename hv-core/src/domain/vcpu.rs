@@ -11,6 +11,7 @@ use crate::addr::{DomId, GuestVa, Mfn, VcpuId};
 use crate::arch::fpu::FpuArea;
 use crate::arch::machine;
 use crate::arch::regs::GuestRegs;
+use crate::fallible::{self, NoMemory};
 use crate::mm::shared_page::InfoSlot;
 use crate::pv_emul::CpuView;
 use crate::pv_mm::Unfinished;
@@ -130,15 +131,17 @@ pub struct VcpuState {
 
 impl VcpuState {
     /// The state of a vCPU nobody has initialised.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn new() -> Result<Self, NoMemory> {
+        Ok(Self {
             regs: GuestRegs::default(),
             kernel_mode: true,
             kernel_root: None,
             user_root: None,
             kernel_sp: 0,
-            traps: Box::new([TrapGate::default(); 256]),
+            traps: fallible::boxed([TrapGate::default(); 256])?,
             event_callback: Callback::default(),
             failsafe_callback: Callback::default(),
             syscall_callback: Callback::default(),
@@ -158,7 +161,7 @@ impl VcpuState {
             iopl: 0,
             io_bitmap: GuestVa(0),
             io_bitmap_ports: 0,
-            fpu: FpuArea::new(machine::fpu_area_size()),
+            fpu: FpuArea::new(machine::fpu_area_size())?,
             tsc_aux: 0,
             spec_ctrl: 0,
             gdt_frames: [None; 14],
@@ -169,7 +172,7 @@ impl VcpuState {
             nmi_in_progress: false,
             unfinished: Unfinished::new(),
             context_refused: false,
-        }
+        })
     }
 
     /// What [`pv_emul`](crate::pv_emul) needs of this state and of vCPU `id` of
@@ -205,12 +208,6 @@ impl VcpuState {
 /// `vm_assist` type: the kernel's virtual IOPL check is the architecture's.
 /// Source: Xen `include/public/xen.h`.
 const VMASST_ARCHITECTURAL_IOPL: u32 = 4;
-
-impl Default for VcpuState {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// A virtual CPU: the parts other CPUs may touch.
 #[derive(Debug)]
@@ -252,13 +249,15 @@ pub struct Vcpu {
 
 impl Vcpu {
     /// A vCPU that is down and has no context yet.
-    #[must_use]
-    pub fn new(domain: DomId, id: VcpuId, unit: UnitId) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn new(domain: DomId, id: VcpuId, unit: UnitId) -> Result<Self, NoMemory> {
+        Ok(Self {
             id,
             domain,
             unit,
-            state: Lock::new(Level::VcpuState, VcpuState::new()),
+            state: Lock::new(Level::VcpuState, VcpuState::new()?),
             info: InfoSlot::default(),
             initialised: AtomicBool::new(false),
             nmi_pending: AtomicBool::new(false),
@@ -271,7 +270,7 @@ impl Vcpu {
             usage: Usage::default(),
             info_moved: AtomicBool::new(false),
             info_frame: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Notes that it polls no longer.

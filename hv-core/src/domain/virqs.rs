@@ -4,7 +4,6 @@
 use super::{Domain, registry};
 use crate::addr::{DomId, VcpuId};
 use crate::event::Virq;
-use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// A domain's serial number for each; 0: dom0.
@@ -38,15 +37,10 @@ pub fn raise(virq: Virq) {
     let serial = HANDLERS
         .get(virq.index())
         .map_or(0, |handler| handler.load(Ordering::SeqCst));
-    let chosen = (serial != 0).then(|| by_serial(serial)).flatten();
+    let chosen = (serial != 0).then(|| registry::by_serial(serial)).flatten();
     if let Some(domain) = chosen.or_else(|| registry::get(DomId::DOM0)) {
         domain.raise_virq(VcpuId(0), virq);
     }
-}
-
-fn by_serial(serial: u64) -> Option<Arc<Domain>> {
-    let mut all = registry::all().into_iter();
-    all.find(|domain| domain.serial == serial)
 }
 
 /// Gives back what the domain with that number had.

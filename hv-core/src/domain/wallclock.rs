@@ -16,14 +16,10 @@ static DATE: Lock<Option<WallClock>> = Lock::new(Level::Device, None);
 
 /// Sets the date and tells every domain.
 pub fn set(clock: WallClock) {
-    let domains = registry::all();
-    let mut date = DATE.lock();
-    *date = Some(clock);
-    for domain in &domains {
-        write(clock, domain);
+    *DATE.lock() = Some(clock);
+    for domain in registry::all() {
+        publish(&domain);
     }
-    // The list goes back to the heap, whose lock comes before this one.
-    drop(date);
 }
 
 /// Writes the date into a domain's shared page.

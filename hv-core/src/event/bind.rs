@@ -5,8 +5,8 @@ use super::port::{Binding, Channel, Port, Slot};
 use super::{Admin, EventError, PortTable, Virq, fifo};
 use crate::addr::{DomId, VcpuId};
 use crate::arch::index;
+use crate::fallible::Arc;
 use crate::sync::Guard;
-use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 /// Something that has a port table, kept alive while it is looked at.

@@ -13,6 +13,7 @@ use super::port::{Channel, Slot};
 use super::{Delivery, EventError, PortTable, Receiver, boxed, two_level};
 use crate::addr::{Mfn, VcpuId};
 use crate::arch::index;
+use crate::fallible::Grow;
 use crate::mm::shared_page::SharedPage;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -323,7 +324,7 @@ impl PortTable {
             if fifo.array.len() >= fifo.array.capacity().min(ARRAY_PAGES) {
                 return Err((EventError::ArrayFull, frame));
             }
-            fifo.array.push(frame);
+            fifo.array.push_reserved(frame);
             (fifo.array.len() as u32 - 1) * WORDS_PER_PAGE
         };
         for port in first..first + WORDS_PER_PAGE {

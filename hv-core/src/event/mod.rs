@@ -37,9 +37,9 @@ pub use virq::Virq;
 
 use crate::addr::{DomId, VcpuId};
 use crate::arch::index;
+use crate::fallible;
 use crate::sync::{Level, Lock};
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Why an operation on event channels failed.
@@ -212,8 +212,5 @@ impl PortTable {
 
 /// `n` values made by `f`, unless memory runs out.
 fn boxed<T>(n: usize, f: impl FnMut(usize) -> T) -> Result<Box<[T]>, EventError> {
-    let mut v = Vec::new();
-    v.try_reserve_exact(n).map_err(|_| EventError::NoMemory)?;
-    v.extend((0..n).map(f));
-    Ok(v.into_boxed_slice())
+    fallible::boxed_slice(n, f).map_err(|_| EventError::NoMemory)
 }

@@ -3,6 +3,7 @@
 use super::{GrantError, GrantTable, Pages};
 use crate::addr::{DomId, Mfn};
 use crate::arch::index;
+use crate::fallible::{self, Grow};
 use crate::mm::page_ref::RefError;
 use crate::mm::shared_page::SharedPage;
 use alloc::boxed::Box;
@@ -307,17 +308,14 @@ impl GrantTable {
             return Err(GrantError::General);
         }
         while entries.blocks.len() < frames as usize {
-            let mut active = Vec::new();
-            active
-                .try_reserve_exact(PER_FRAME as usize)
-                .and_then(|()| entries.blocks.try_reserve(1))
+            let active = fallible::boxed_slice(PER_FRAME as usize, |_| Active::default())
                 .map_err(|_| GrantError::General)?;
-            active.resize(PER_FRAME as usize, Active::default());
+            entries
+                .blocks
+                .try_reserve(1)
+                .map_err(|_| GrantError::General)?;
             let frame = alloc().ok_or(GrantError::General)?;
-            entries.blocks.push(Block {
-                frame,
-                active: active.into_boxed_slice(),
-            });
+            entries.blocks.push_reserved(Block { frame, active });
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::{GrantError, GrantTable};
 use crate::addr::DomId;
 use crate::arch::index;
+use crate::fallible::{self, Grow};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -89,24 +90,22 @@ impl MapTrack {
 
     /// Adds a block of free handles, lowest first.
     fn grow(&mut self) -> Result<(), GrantError> {
-        let mut block = Vec::new();
-        if self.blocks.len() >= self.max_blocks as usize
-            || self.blocks.try_reserve(1).is_err()
-            || block.try_reserve_exact(PER_BLOCK).is_err()
-        {
+        if self.blocks.len() >= self.max_blocks as usize {
             return Err(GrantError::NoSpace);
         }
         let base = (self.blocks.len() * PER_BLOCK) as u32;
-        block.extend((1..=PER_BLOCK as u32).map(|n| Slot {
-            word: if n == PER_BLOCK as u32 {
+        let block = fallible::boxed_slice(PER_BLOCK, |n| Slot {
+            word: if n + 1 == PER_BLOCK {
                 self.free
             } else {
-                base + n + 1
+                base + n as u32 + 2
             },
             granter: 0,
             flags: 0,
-        }));
-        self.blocks.push(block.into_boxed_slice());
+        });
+        block
+            .and_then(|block| self.blocks.try_push(block))
+            .map_err(|_| GrantError::NoSpace)?;
         self.free = base + 1;
         Ok(())
     }

@@ -26,7 +26,7 @@ type Host = Mm<FakeMem, FakeTlb>;
 
 fn host() -> Host {
     let mm = machine(64, 0);
-    mm.accounts.open(GRANTER).set_max(32);
+    mm.accounts.open(GRANTER).unwrap().set_max(32);
     mm
 }
 

@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_linux_registers() {
-        let mut s = VcpuState::new();
+        let mut s = VcpuState::new().unwrap();
         let at = 0xffff_ffff_8180_0000;
         for kind in [0, 1, 2, 5, 7] {
             register(&mut s, kind, at + u64::from(kind), true).expect("accepted");
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let mut s = VcpuState::new();
+        let mut s = VcpuState::new().unwrap();
         assert_eq!(
             register(&mut s, CALLBACKTYPE_EVENT, 1 << 63, false),
             Err(Error::Invalid)

@@ -4,6 +4,7 @@
 use super::{Call, Error};
 use crate::addr::GuestVa;
 use crate::domain::cpuid::{HostCpu, policy};
+use crate::fallible::Grow;
 use crate::pv_emul::cpuid::{Asker, Policy};
 use crate::pv_emul::seam::CpuidRegs;
 use alloc::vec::Vec;
@@ -98,15 +99,14 @@ fn leaves(policy: &Policy) -> Result<Vec<XenCpuidLeaf>, Error> {
 }
 
 fn add(all: &mut Vec<XenCpuidLeaf>, leaf: u32, subleaf: u32, regs: CpuidRegs) -> Result<(), Error> {
-    all.try_reserve(1).map_err(|_| Error::NoMemory)?;
-    all.push(XenCpuidLeaf {
+    all.try_push(XenCpuidLeaf {
         leaf,
         subleaf,
         a: regs.eax,
         b: regs.ebx,
         c: regs.ecx,
         d: regs.edx,
-    });
+    })?;
     Ok(())
 }
 

@@ -146,6 +146,12 @@ impl From<crate::mm::AllocError> for Error {
     }
 }
 
+impl From<crate::fallible::NoMemory> for Error {
+    fn from(_: crate::fallible::NoMemory) -> Self {
+        Self::NoMemory
+    }
+}
+
 impl From<crate::mm::ranges::Full> for Error {
     fn from(_: crate::mm::ranges::Full) -> Self {
         Self::NoMemory

@@ -7,11 +7,11 @@ use crate::addr::{CpuMask, DomId, GuestVa, Mfn};
 use crate::arch::{FrameMem, machine};
 use crate::domain::notify::SCHEDULER;
 use crate::domain::{Domain, registry};
+use crate::fallible::Arc;
 use crate::mm::HostGuestSpace;
 use crate::mm::guest_copy::{Fault, GuestSpace};
 use crate::pv_mm::Rights;
 use crate::pv_mm::run::{self, Preempted};
-use alloc::sync::Arc;
 
 /// List elements between two looks at what else the CPU has to do.
 pub(super) const ELEMENTS: u32 = 32;

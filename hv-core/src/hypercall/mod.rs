@@ -15,6 +15,8 @@ pub mod fpu_taskswitch;
 pub mod grant_table_op;
 pub mod iret;
 pub mod mca;
+#[cfg(test)]
+mod memory_faults;
 pub mod memory_op;
 mod mmu;
 pub mod mmu_update;
@@ -43,8 +45,8 @@ pub use error::Error;
 use crate::arch::index;
 use crate::arch::regs::GuestRegs;
 use crate::domain::{Domain, Vcpu, VcpuState};
+use crate::fallible::Arc;
 use crate::mm::HostGuestSpace;
-use alloc::sync::Arc;
 use xen_abi::xen::HYPERVISOR_IRET;
 
 /// What a hypercall that did not fail tells its guest.

@@ -4,7 +4,7 @@ use super::stop;
 use crate::addr::Mfn;
 use crate::domain::{Domain, VcpuState, registry};
 use crate::mm::frame_table::FrameType;
-use crate::mm::host;
+use crate::mm::{heap, host};
 use crate::pv_mm::audit::{self, Held};
 
 /// Findings shown; a mistake made once tends to be made often.
@@ -15,12 +15,11 @@ const WRITABLE: Held = Held::Type(FrameType::Writable);
 /// Recounts every reference and says whether the frame table agrees.
 pub fn verify() {
     stop::with_others_stopped(|| {
-        let domains = registry::all();
-        // Named anew each time: the tables are locked meanwhile, and the locks of some
+        // Named again each time: the tables are locked meanwhile, and the locks of some
         // come after the heap's.
         let name_others = |count: &mut dyn FnMut(Mfn, Held)| {
-            for domain in &domains {
-                of_domain(domain, count);
+            for domain in registry::all() {
+                of_domain(&domain, count);
             }
         };
         let mut others = 0;
@@ -66,7 +65,12 @@ fn describe(finding: audit::Finding) {
 /// Shows how much memory is free and how much each domain has.
 pub fn memory() {
     let mm = host::get();
-    log::info!("{} frames free", mm.alloc.free_frames());
+    log::info!(
+        "{} frames free; of these no domain gets {}; heap: {} KiB",
+        mm.alloc.free_frames(),
+        mm.reserve(),
+        heap::size() >> 10
+    );
     for domain in registry::all() {
         if let Some(account) = mm.accounts.get(domain.id) {
             log::info!(

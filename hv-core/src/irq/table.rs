@@ -127,6 +127,7 @@ const MESSAGES: u32 = DeviceVector::COUNT as u32;
 impl<C: Chip> Table<C> {
     /// A table of `gsis` pins, which signal as `signal` says, and of as many messages
     /// as there are vectors.
+    #[allow(clippy::disallowed_methods, reason = "at boot only")]
     pub fn new(chip: C, gsis: u32, signal: impl Fn(u32) -> Signal) -> Self {
         let lines = (0..gsis + MESSAGES)
             .map(|irq| {

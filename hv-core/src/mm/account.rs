@@ -5,6 +5,7 @@
 //! until the domain gives them up: otherwise it could hold on to any amount.
 
 use crate::addr::DomId;
+use crate::fallible::{self, NoMemory};
 use crate::sync::Once;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -175,14 +176,17 @@ impl Accounts {
 
     /// Opens (or finds) the account of `id`. Only a domain's creation calls this.
     ///
+    /// # Errors
+    /// [`NoMemory`].
+    ///
     /// # Panics
     /// If `id` is no ordinary domain's.
-    pub fn open(&self, id: DomId) -> &DomainPages {
+    pub fn open(&self, id: DomId) -> Result<&DomainPages, NoMemory> {
         let n = usize::from(id.0);
         assert!(id.0 < DomId::FIRST_RESERVED);
-        let chunk =
-            self.0[n / PER_CHUNK].call_once(|| Box::new([const { DomainPages::new() }; PER_CHUNK]));
-        &chunk[n % PER_CHUNK]
+        let chunk = self.0[n / PER_CHUNK]
+            .try_call_once(|| fallible::boxed([const { DomainPages::new() }; PER_CHUNK]))?;
+        Ok(&chunk[n % PER_CHUNK])
     }
 
     /// The account of `id`, if its domain was ever created.

@@ -57,6 +57,15 @@ pub struct Request {
     pub address_bits: u32,
 }
 
+/// To whom frames are given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    /// What becomes of each frame's count word.
+    pub word: CountWord,
+    /// Frames that must stay free beside them.
+    pub leaving: u64,
+}
+
 impl Request {
     /// 2^`order` frames anywhere.
     #[must_use]
@@ -231,30 +240,40 @@ impl FrameAlloc {
         for n in 0..1u64 << order {
             record(frames, (mfn.raw() + n) as u32).set_count(CountWord::free(owner));
         }
+        let mut lists = self.lists.lock();
+        lists.insert(frames, mfn.raw() as u32, order);
         self.free.fetch_add(1 << order, Ordering::Relaxed);
-        self.lists.lock().insert(frames, mfn.raw() as u32, order);
     }
 
-    /// Takes a block for `owner`: no TLB remembers its frames, and nothing of another
-    /// domain is left in them. Each frame's count word becomes `word`.
+    /// Takes a block as `grant` says: no TLB remembers its frames, and nothing of another
+    /// domain is left in them.
     pub(super) fn alloc_block(
         &self,
         frames: &FrameTable,
         mem: &impl FrameMem,
         tlb: &impl Tlb,
         request: Request,
-        word: CountWord,
+        grant: Grant,
     ) -> Option<Mfn> {
         let Request {
             order,
             address_bits,
         } = request;
+        let word = grant.word;
         if order > MAX_ORDER || address_bits <= PAGE_SHIFT {
             return None;
         }
         let top = ((address_bits - PAGE_SHIFT) as usize).min(ZONES - 1);
-        let first = self.lists.lock().take(frames, order, top)?;
-        self.free.fetch_sub(1 << order, Ordering::Relaxed);
+        let first = {
+            let mut lists = self.lists.lock();
+            let wanted = grant.leaving.saturating_add(1 << order);
+            if self.free_frames() < wanted {
+                return None;
+            }
+            let first = lists.take(frames, order, top)?;
+            self.free.fetch_sub(1 << order, Ordering::Relaxed);
+            first
+        };
         let mut newest = FlushStamp(0);
         for n in 0..1u32 << order {
             newest = later(newest, record(frames, first + n).stamp());
@@ -346,7 +365,11 @@ mod tests {
     const OWNER: CountWord = CountWord::used(DomId(3), 1, true, false);
 
     fn take(a: &FrameAlloc, f: &FrameTable, m: &FakeMem, t: &FakeTlb, r: Request) -> Option<Mfn> {
-        a.alloc_block(f, m, t, r, OWNER)
+        let grant = Grant {
+            word: OWNER,
+            leaving: 0,
+        };
+        a.alloc_block(f, m, t, r, grant)
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! frame allocator's lock.
 #![allow(unsafe_code, reason = "this is the allocator")]
 
+use crate::fallible::fault;
 use crate::sync::{Level, Lock, Once};
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
@@ -39,9 +40,6 @@ impl Chunk {
         Self { start, len }
     }
 }
-
-/// Least that the heap asks for when it grows, in bytes.
-const GROW_STEP: usize = 64 << 10;
 
 /// Where blocks of [`LARGE`] bytes and more come from and go back to, past the heap:
 /// the heap itself never gives memory back, and such blocks (a decompressor's window)
@@ -87,7 +85,7 @@ unsafe impl Source for Hook {
             .checked_add(layout.align())
             .and_then(|n| n.checked_add(4096))
             .ok_or(())?;
-        let chunk = grow(want.max(GROW_STEP)).ok_or(())?;
+        let chunk = grow(want).ok_or(())?;
         add(talc, chunk)
     }
 }
@@ -125,6 +123,9 @@ pub fn size() -> usize {
 // SAFETY: `Talc` is a correct allocator; the lock gives it one caller at a time.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if fault::strikes() {
+            return core::ptr::null_mut();
+        }
         if layout.size() >= LARGE
             && layout.align() <= 4096
             && let Some(blocks) = BLOCKS.get()
@@ -182,6 +183,6 @@ mod tests {
             heap.dealloc(first, layout);
             heap.dealloc(second, layout);
         }
-        assert!(size() >= (16 << 10) + GROW_STEP);
+        assert!(size() >= (16 << 10) + 10_000);
     }
 }

@@ -35,6 +35,18 @@ pub fn get() -> &'static HostMm {
     MM.get().expect("memory is set up before anything uses it")
 }
 
+/// The host's memory of tests that run hypercalls: `frames` of it. The first call counts.
+#[cfg(test)]
+pub fn fake(frames: usize) -> &'static HostMm {
+    use super::testing;
+    MM.call_once(|| {
+        host_map::fake::make(frames);
+        let mm = testing::mm_of(frames, 0, DirectMap, machine::MachineTlb);
+        mm.add_ram(Mfn::new(0), frames as u64);
+        mm
+    })
+}
+
 /// The guest address space below `root`, a kernel's or a user's.
 #[inline]
 #[must_use]
@@ -51,6 +63,7 @@ pub type HostGuestSpace = GuestSpace<'static, DirectMap>;
 ///
 /// # Panics
 /// If there is no memory for the tables.
+#[allow(clippy::disallowed_methods, reason = "at boot only")]
 pub fn init(map: &MemoryMap) {
     let ram = map.ram();
     let limit = map.ram_end() >> PAGE_SHIFT;
@@ -85,6 +98,7 @@ pub fn init(map: &MemoryMap) {
             mm.share_read_only(block.first.offset(n));
         }
     }
+    mm.set_reserve(reserve_of(mm.alloc.total_frames()));
     host_map::set_table_source(|| get().alloc_hypervisor(Request::anywhere(0)));
     heap::set_grow(grow_heap);
     heap::set_large_blocks(heap::LargeBlocks {
@@ -116,6 +130,7 @@ pub fn m2p_part(n: usize) -> Option<Mfn> {
 /// Maps the machine-to-physical entries of all chunks with memory (and of those between
 /// them in the same GiB), nothing being anyone's yet. Tools map the table by parts that
 /// each describe one GiB.
+#[allow(clippy::disallowed_methods, reason = "at boot only")]
 fn map_m2p(present: &[AtomicU64], chunks: u64) -> Vec<M2pBlock> {
     let has =
         |chunk: u64| present[(chunk / 64) as usize].load(Ordering::Relaxed) >> (chunk % 64) & 1;
@@ -209,11 +224,24 @@ fn give_back_block(at: NonNull<u8>, bytes: usize) {
     get().free_hypervisor(first, order_of(bytes));
 }
 
-/// Gives the heap more memory: at least `bytes`, contiguous.
+/// Frames that no domain gets, of so many: 1/128, at least 4 MiB and at most 16 MiB.
+fn reserve_of(total: u64) -> u64 {
+    const LEAST: u64 = (4 << 20) / PAGE_SIZE;
+    const MOST: u64 = (16 << 20) / PAGE_SIZE;
+    (total / 128).clamp(LEAST, MOST)
+}
+
+/// Gives the heap more memory: at least `bytes`, contiguous. What is left of memory may be in
+/// small pieces.
 fn grow_heap(bytes: usize) -> Option<heap::Chunk> {
-    const LEAST: usize = 256 << 10;
-    let order = order_of(bytes.max(LEAST));
-    let first = get().alloc_hypervisor(Request::anywhere(order))?;
+    const USUAL: usize = 256 << 10;
+    let least = order_of(bytes);
+    let usual = order_of(USUAL).max(least);
+    let take = |order| {
+        let first = get().alloc_hypervisor(Request::anywhere(order))?;
+        Some((first, order))
+    };
+    let (first, order) = take(usual).or_else(|| take(least))?;
     let start = NonNull::new(DirectMap.bytes(first))?;
     // SAFETY: the block was just allocated and the direct map shows it for good.
     Some(unsafe { heap::Chunk::new(start, (PAGE_SIZE as usize) << order) })

@@ -44,6 +44,7 @@ pub use host::{HostGuestSpace, HostMm, guest_space};
 
 use crate::addr::{DomId, Mfn, Pfn};
 use crate::arch::{FrameMem, Tlb};
+use crate::fallible::fault;
 use account::{Accounts, OverLimit};
 use core::sync::atomic::{AtomicU64, Ordering};
 use frame_alloc::{FrameAlloc, Request};
@@ -72,6 +73,8 @@ pub struct Mm<M, T> {
     pub accounts: Accounts,
     /// Frames claimed by all domains together.
     claimed: AtomicU64,
+    /// Free frames that no domain gets.
+    reserve: AtomicU64,
     /// What every guest L4 holds in the hypervisor's slots.
     hypervisor_slots: [AtomicU64; HYPERVISOR_SLOTS],
 }
@@ -105,6 +108,7 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
             tlb,
             accounts: Accounts::new(),
             claimed: AtomicU64::new(0),
+            reserve: AtomicU64::new(0),
             hypervisor_slots: [const { AtomicU64::new(0) }; HYPERVISOR_SLOTS],
         }
     }
@@ -133,20 +137,6 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
                 .expect("kept RAM has records")
                 .reset(CountWord::used(DomId::INVALID, 1, false, true));
         }
-    }
-
-    /// Gives RAM kept since boot to `owner` as ordinary memory with one reference (an
-    /// initial ramdisk, donated in place). The contents stay.
-    ///
-    /// # Panics
-    /// If a frame was not kept.
-    pub fn donate_kept(&self, first: Mfn, count: u64, owner: DomId) {
-        for n in 0..count {
-            let frame = self.record(first.offset(n));
-            assert!(frame.owner() == DomId::INVALID && frame.count().refs() == 1);
-            frame.reset(CountWord::used(owner, 1, true, false));
-        }
-        self.accounts.open(owner).charge_always(count);
     }
 
     /// Gives RAM kept since boot to the allocator.
@@ -183,11 +173,42 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
         self.hypervisor_slots[n].load(Ordering::Relaxed)
     }
 
-    /// Takes frames for the hypervisor itself; contents undefined.
+    /// Takes frames for the hypervisor itself, of its reserve too; contents undefined.
     pub fn alloc_hypervisor(&self, request: Request) -> Option<Mfn> {
+        if fault::strikes() {
+            return None;
+        }
         let word = CountWord::used(DomId::INVALID, 1, false, true);
-        self.alloc
-            .alloc_block(&self.frames, &self.mem, &self.tlb, request, word)
+        self.take_block(request, word, 0)
+    }
+
+    /// A block with these count words, if so many frames stay free beside it.
+    fn take_block(&self, request: Request, word: CountWord, leaving: u64) -> Option<Mfn> {
+        self.alloc.alloc_block(
+            &self.frames,
+            &self.mem,
+            &self.tlb,
+            request,
+            frame_alloc::Grant { word, leaving },
+        )
+    }
+
+    /// Free frames that domains may have (or have claimed): all but the hypervisor's reserve.
+    #[must_use]
+    pub fn free_for_domains(&self) -> u64 {
+        self.alloc.free_frames().saturating_sub(self.reserve())
+    }
+
+    /// Frames that domains cannot have, so that the hypervisor's heap and page tables can grow
+    /// whatever domains take.
+    #[must_use]
+    pub fn reserve(&self) -> u64 {
+        self.reserve.load(Ordering::Relaxed)
+    }
+
+    /// Sets it.
+    pub fn set_reserve(&self, frames: u64) {
+        self.reserve.store(frames, Ordering::Relaxed);
     }
 
     /// Gives back what [`Self::alloc_hypervisor`] took, and in the same order.
@@ -206,19 +227,19 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
     /// grant frame): not counted as its memory, and never anything but writable. The
     /// caller has one reference and one writable reference; see
     /// [`Self::free_shared`].
+    ///
+    /// None is taken of the reserve: domains choose how many of these there are.
     pub fn alloc_shared(&self, owner: DomId) -> Option<Mfn> {
+        if fault::strikes() {
+            return None;
+        }
+        let account = self.accounts.open(owner).ok()?;
         let word = CountWord::used(owner, 1, false, true);
-        let mfn = self.alloc.alloc_block(
-            &self.frames,
-            &self.mem,
-            &self.tlb,
-            Request::anywhere(0),
-            word,
-        )?;
+        let mfn = self.take_block(Request::anywhere(0), word, self.reserve())?;
         for w in self.mem.words(mfn) {
             w.store(0, Ordering::Relaxed);
         }
-        self.accounts.open(owner).add_shared();
+        account.add_shared();
         let taken = self.get_writable(mfn, owner);
         debug_assert!(taken.is_ok());
         Some(mfn)
@@ -245,29 +266,34 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
         account.charge(frames)?;
         let used = account.use_claim(frames);
         self.claimed.fetch_sub(used, Ordering::Relaxed);
-        // What others have claimed is not free for this one.
         let word = CountWord::used(owner, 1, true, false);
-        let spare = self.alloc.free_frames().saturating_sub(self.claimed());
-        let block = if spare < frames {
-            None
-        } else {
-            self.alloc
-                .alloc_block(&self.frames, &self.mem, &self.tlb, request, word)
-        };
-        let Some(first) = block else {
+        // What others have claimed is not free for this one.
+        let leaving = self.claimed() + self.reserve();
+        let Some(first) = self.take_block(request, word, leaving) else {
             account.uncharge(frames);
             self.claimed.fetch_add(used, Ordering::Relaxed);
             account.unuse_claim(used);
             return Err(AllocError::NoMemory);
         };
-        if account.is_dying() {
-            // Whoever takes the domain apart may have passed these frames already.
-            for n in 0..frames {
-                let _ = self.release_frame(first.offset(n), owner);
-            }
-            return Err(AllocError::NoDomain);
+        self.unless_dying(account, owner, first, frames)
+    }
+
+    /// Frames that `owner` has just got, unless it is dying: whoever takes it apart may have
+    /// passed them already, so they go back.
+    fn unless_dying(
+        &self,
+        account: &account::DomainPages,
+        owner: DomId,
+        first: Mfn,
+        frames: u64,
+    ) -> Result<Mfn, AllocError> {
+        if !account.is_dying() {
+            return Ok(first);
         }
-        Ok(first)
+        for n in 0..frames {
+            let _ = self.release_frame(first.offset(n), owner);
+        }
+        Err(AllocError::NoDomain)
     }
 
     /// Notes that `mfn` is `pfn` to `owner`, if it is its frame (still).
@@ -285,12 +311,12 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
     pub fn alloc_in_exchange(&self, owner: DomId, request: Request) -> Result<Mfn, AllocError> {
         let account = self.accounts.get(owner).ok_or(AllocError::NoDomain)?;
         let word = CountWord::used(owner, 1, true, false);
-        let block = self
-            .alloc
-            .alloc_block(&self.frames, &self.mem, &self.tlb, request, word)
-            .ok_or(AllocError::NoMemory)?;
         account.charge_always(1 << request.order);
-        Ok(block)
+        let Some(first) = self.take_block(request, word, self.reserve()) else {
+            account.uncharge(1 << request.order);
+            return Err(AllocError::NoMemory);
+        };
+        self.unless_dying(account, owner, first, 1 << request.order)
     }
 
     /// Frames claimed by domains and not yet taken.
@@ -318,7 +344,7 @@ impl<M: FrameMem, T: Tlb> Mm<M, T> {
             .checked_sub(account.total())
             .filter(|n| *n > 0)
             .ok_or(AllocError::OverLimit)?;
-        let free = self.alloc.free_frames();
+        let free = self.free_for_domains();
         self.claimed
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |claimed| {
                 let after = claimed.checked_add(wanted)?;

@@ -89,8 +89,9 @@ pub fn records(frames: usize) -> FrameTable {
     FrameTable::from_slice(Box::leak(records), presence(frames))
 }
 
-/// A machine with `ram` frames of RAM from 0 and records (but no RAM) for `holes` more.
-pub fn machine(ram: usize, holes: usize) -> Mm<FakeMem, FakeTlb> {
+/// The tables of a machine with `ram` frames of RAM from 0, none of it free yet, and records
+/// (but no RAM) for `holes` more.
+pub fn mm_of<M: FrameMem, T: Tlb>(ram: usize, holes: usize, mem: M, tlb: T) -> Mm<M, T> {
     let frames = records(ram + holes);
     let entries: Box<[AtomicU64]> = (0..ram + holes).map(|_| AtomicU64::new(!0)).collect();
     let present = presence(ram + holes);
@@ -98,7 +99,12 @@ pub fn machine(ram: usize, holes: usize) -> Mm<FakeMem, FakeTlb> {
         word.store(!0, Ordering::Relaxed);
     }
     let m2p = M2p::from_slice(Box::leak(entries), present);
-    let mm = Mm::new(frames, m2p, FakeMem::new(ram), FakeTlb::default());
+    Mm::new(frames, m2p, mem, tlb)
+}
+
+/// A machine with `ram` frames of RAM from 0 and records (but no RAM) for `holes` more.
+pub fn machine(ram: usize, holes: usize) -> Mm<FakeMem, FakeTlb> {
+    let mm = mm_of(ram, holes, FakeMem::new(ram), FakeTlb::default());
     mm.add_ram(Mfn::new(0), ram as u64);
     mm
 }

@@ -1,4 +1,5 @@
 //! A new domain's frames, by PFN.
+#![allow(clippy::disallowed_methods, reason = "at boot only")]
 
 use super::BuildError;
 use crate::addr::{DomId, Mfn, PAGE_SIZE, Pfn};

@@ -11,12 +11,12 @@ use crate::arch::regs::GuestRegs;
 use crate::domain::life::Life;
 use crate::domain::{Domain, Parts, Vcpu, create};
 use crate::event::PortTable;
+use crate::fallible::{Arc, NoMemory};
 use crate::grant::{DEFAULT_MAX_FRAMES, DEFAULT_MAX_MAPTRACK_FRAMES, GrantTable};
 use crate::mm::shared_page::SharedPage;
 use crate::mm::{HostMm, frame_io};
 use crate::pv_mm::run::{Halt, Runner};
 use crate::pv_mm::{Rights, Unfinished, pin, promote};
-use alloc::sync::Arc;
 use memory::Memory;
 use pv_image::start_info::{Links, start_info};
 use pv_image::{KernelImage, Plan, plan};
@@ -64,6 +64,12 @@ impl From<pv_image::Error> for BuildError {
     }
 }
 
+impl From<NoMemory> for BuildError {
+    fn from(_: NoMemory) -> Self {
+        Self::NoMemory
+    }
+}
+
 /// Builds dom0, ready to run on its first vCPU.
 ///
 /// # Errors
@@ -87,13 +93,13 @@ pub fn dom0(mm: &'static HostMm, request: &Request<'_>) -> Result<Arc<Domain>, B
         plan.nr_pages
     );
     let id = DomId::DOM0;
-    mm.accounts.open(id).set_max(request.nr_pages.max(1));
+    mm.accounts.open(id)?.set_max(request.nr_pages.max(1));
     let memory = Memory::allocate(mm, id, plan.nr_pages)?;
     load(mm, &memory, &image, &plan, request);
     let shared = mm.alloc_shared(id).ok_or(BuildError::NoMemory)?;
     let events = PortTable::new(id, usize::from(request.vcpus), request.pirqs, MAX_PORT)
         .map_err(|_| BuildError::NoMemory)?;
-    let domain = Arc::new(Domain::new(Parts {
+    let domain = Domain::new(Parts {
         id,
         roles: Roles::DOM0,
         shared_info: shared,
@@ -102,7 +108,8 @@ pub fn dom0(mm: &'static HostMm, request: &Request<'_>) -> Result<Arc<Domain>, B
         grants: GrantTable::new(id, DEFAULT_MAX_FRAMES, DEFAULT_MAX_MAPTRACK_FRAMES),
         max_vcpus: request.vcpus.into(),
         life: Life::new(0),
-    }));
+    });
+    let domain = Arc::new(domain)?;
     domain.grow_grants(1).map_err(|_| BuildError::NoMemory)?;
     write_start_info(mm, &memory, &plan, shared, request);
     memory.write_p2m(mm, &plan);

@@ -19,10 +19,9 @@
 
 use super::insn::Width;
 use super::seam::{ConfigAddr, HostPorts, PciConfig};
+use crate::fallible::{self, NoMemory};
 use crate::sync::{Level, Lock, Once};
 use alloc::boxed::Box;
-use alloc::collections::TryReserveError;
-use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -76,13 +75,10 @@ impl PortSet {
     ///
     /// # Errors
     /// There is no memory for the set; it has not changed.
-    pub fn insert(&self, ports: RangeInclusive<u16>) -> Result<(), TryReserveError> {
-        let words = self.0.try_call_once(|| {
-            let mut words = Vec::new();
-            words.try_reserve_exact(WORDS)?;
-            words.resize_with(WORDS, || AtomicU64::new(0));
-            Ok::<_, TryReserveError>(words.into_boxed_slice())
-        })?;
+    pub fn insert(&self, ports: RangeInclusive<u16>) -> Result<(), NoMemory> {
+        let words = self
+            .0
+            .try_call_once(|| fallible::boxed_slice(WORDS, |_| AtomicU64::new(0)))?;
         for (word, mask) in by_word(ports) {
             if let Some(word) = words.get(word) {
                 word.fetch_or(mask, Relaxed);

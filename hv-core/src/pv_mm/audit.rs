@@ -8,6 +8,7 @@ use super::promote::is_reserved;
 use super::pte;
 use crate::addr::{DomId, Mfn};
 use crate::arch::{FrameMem, Tlb};
+use crate::fallible::Grow;
 use crate::mm::account::DomainPages;
 use crate::mm::frame_table::{Frame, FrameType, GROUP};
 use crate::mm::{FIRST_HYPERVISOR_SLOT, HYPERVISOR_SLOTS, Mm};
@@ -162,7 +163,9 @@ pub fn audit<M: FrameMem, T: Tlb>(
     }
     while first < limit {
         counts.clear();
-        counts.resize(WINDOW.min(limit - first) as usize, Counts::default());
+        for _ in 0..WINDOW.min(limit - first) {
+            counts.push_reserved(Counts::default());
+        }
         let mut window = Window {
             first,
             counts,

@@ -157,7 +157,7 @@ mod tests {
 
     fn guest() -> (Mm<FakeMem, FakeTlb>, Mfn) {
         let mm = machine(16, 0);
-        mm.accounts.open(DOM).set_max(8);
+        mm.accounts.open(DOM).unwrap().set_max(8);
         let mfn = mm.alloc_for(DOM, Request::anywhere(0)).unwrap();
         (mm, mfn)
     }

@@ -47,7 +47,7 @@ impl Guest {
     pub fn new(ram: usize, holes: usize) -> Self {
         let mm = machine(ram, holes);
         let id = DomId(1);
-        mm.accounts.open(id).set_max(ram as u64);
+        mm.accounts.open(id).unwrap().set_max(ram as u64);
         Self { mm, id }
     }
 

@@ -267,7 +267,7 @@ fn a_table_that_was_writable_is_flushed_first() {
 fn mappings_of_other_domains_frames() {
     let g = Guest::new(64, 0);
     let other = DomId(2);
-    g.mm.accounts.open(other).set_max(8);
+    g.mm.accounts.open(other).unwrap().set_max(8);
     let theirs =
         g.mm.alloc_for(other, crate::mm::frame_alloc::Request::anywhere(0))
             .unwrap();
@@ -290,7 +290,7 @@ fn mappings_of_other_domains_frames() {
 fn grant_mappings_bring_their_references() {
     let g = Guest::new(64, 0);
     let other = DomId(2);
-    g.mm.accounts.open(other).set_max(8);
+    g.mm.accounts.open(other).unwrap().set_max(8);
     let theirs =
         g.mm.alloc_for(other, crate::mm::frame_alloc::Request::anywhere(0))
             .unwrap();

@@ -2,9 +2,9 @@
 
 use super::runstate::{Account, RunState};
 use crate::addr::{AtomicCpuMask, CpuId, CpuMask, DomId, Nanos, VcpuId};
+use crate::fallible;
 use crate::sync::Once;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::sync::atomic::{
     AtomicBool, AtomicU16, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
@@ -263,10 +263,7 @@ impl<D: Default> Units<D> {
 
     fn chunk(&self, c: usize) -> Result<&[Unit<D>], SchedError> {
         let chunk = self.chunks[c].try_call_once(|| {
-            let mut v = Vec::new();
-            v.try_reserve_exact(CHUNK).map_err(|_| SchedError::Full)?;
-            v.resize_with(CHUNK, Unit::new);
-            Ok(v.into_boxed_slice())
+            fallible::boxed_slice(CHUNK, |_| Unit::new()).map_err(|_| SchedError::Full)
         })?;
         self.made.fetch_max(((c + 1) * CHUNK) as u32, AcqRel);
         Ok(chunk)

@@ -1,4 +1,9 @@
 //! Making dom0 from the boot loader's modules.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "at boot only"
+)]
 #![allow(unsafe_code, reason = "reads the boot loader's modules in place")]
 
 use super::boot_info::{BootInfo, Module};
@@ -8,17 +13,17 @@ use crate::arch::machine;
 use crate::console;
 use crate::domain::notify::SCHEDULER;
 use crate::domain::{Domain, registry, rights};
+use crate::fallible::Arc;
 use crate::mm::{HostMm, frame_io, host};
 use crate::{irq, pv_build};
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 use pv_image::KernelFile;
 
-/// Frames left to the hypervisor when dom0 takes all it can get: page tables, heap and
-/// grant frames of later domains.
+/// Frames left free beside the hypervisor's reserve when dom0 takes all it can get: its shared
+/// pages, and those of later domains.
 const KEPT_BACK: u64 = 1024;
 
 /// Builds dom0 from the first module (its kernel) and the second (its initial
@@ -47,14 +52,14 @@ fn try_build(info: &BootInfo, options: &Options) -> Result<Arc<Domain>, String> 
         .ok_or("the boot loader brought no kernel (first module)")?;
     let initrd = info.modules.get(1);
     let unpacked = unpack(mm, kernel)?;
-    let available = mm.alloc.free_frames().saturating_sub(KEPT_BACK)
+    let available = mm.free_for_domains().saturating_sub(KEPT_BACK)
         + module_frames(Some(kernel))
         + module_frames(initrd)
         + unpacked
             .as_ref()
             .map_or(0, |u| u.len() as u64 >> PAGE_SHIFT);
     let wanted = options.dom0_mem.bytes(available << PAGE_SHIFT) >> PAGE_SHIFT;
-    let nr_pages = wanted.min(mm.alloc.free_frames().saturating_sub(KEPT_BACK));
+    let nr_pages = wanted.min(mm.free_for_domains().saturating_sub(KEPT_BACK));
     let vcpus = dom0_vcpus(options);
     log::info!(
         "building dom0: {} MiB, {vcpus} vCPUs",
@@ -163,7 +168,7 @@ fn start(domain: &Arc<Domain>) {
     if let Some(ports) = console::ports() {
         domain.io.ports.remove(ports);
     }
-    registry::insert(Arc::clone(domain));
+    registry::insert_first(Arc::clone(domain)).expect("memory for the list of domains");
     crate::domain::wallclock::publish(domain);
     if let Some(first) = domain.vcpus().first()
         && let Some(cpu) = SCHEDULER.up(first.unit, crate::time::now())

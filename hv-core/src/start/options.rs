@@ -68,6 +68,8 @@ pub struct Options {
     pub efi_runtime: bool,
     /// `acpi=off` and the like.
     pub acpi: bool,
+    /// `alloc-fail=` (ours): after boot every so many-th allocation fails; 0: none.
+    pub alloc_fail: u32,
     /// `frame_check` (ours): verify the frame table at shutdown.
     pub frame_check: bool,
     /// What nobody knows, each cut to fit.
@@ -189,6 +191,7 @@ impl Default for Options {
             watchdog: false,
             efi_runtime: true,
             acpi: true,
+            alloc_fail: 0,
             frame_check: false,
             unknown: Vec::new(),
             malformed: Vec::new(),
@@ -273,6 +276,7 @@ impl Options {
             "sched" => (value == "credit").then(|| self.scheduler = Scheduler::Credit),
             "sched_credit_tslice_ms" => value.parse().ok().map(|n| self.knobs.slice_ms = n),
             "sched_ratelimit_us" => value.parse().ok().map(|n| self.knobs.ratelimit_us = n),
+            "alloc-fail" => value.parse().ok().map(|n| self.alloc_fail = n),
             "xpti" => speculation::xpti(value, &mut self.speculation),
             "pv-l1tf" => speculation::l1tf(value, &mut self.speculation),
             "spec-ctrl" => speculation::spec_ctrl(value, &mut self.speculation),

@@ -8,6 +8,7 @@ use crate::addr::{CpuId, Mfn};
 use crate::arch::machine::features::Hypervisor;
 use crate::arch::machine::{self, area, isolation, speculation};
 use crate::domain::notify::SCHEDULER;
+use crate::fallible::fault;
 use crate::mm::frame_alloc::Request;
 use crate::mm::{frame_io, host};
 use crate::power;
@@ -76,10 +77,22 @@ extern "C" fn on_own_stack() -> ! {
     if !boot.options.keep_screen {
         console::leave_screen();
     }
+    fail_allocations(&boot.options);
     READY.store(true, Ordering::Release);
     wake_others();
     isolation::arm();
     trap::run_guests()
+}
+
+/// Lets allocations fail from now on, to try what becomes of that (`alloc-fail=`).
+fn fail_allocations(options: &Options) {
+    if options.alloc_fail != 0 {
+        log::warn!(
+            "alloc-fail={}: of the hypervisor's allocations, one in so many fails",
+            options.alloc_fail
+        );
+        fault::fail_every(options.alloc_fail);
+    }
 }
 
 /// Whether guests may run: the decision how is made.

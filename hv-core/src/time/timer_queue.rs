@@ -14,6 +14,7 @@
 //! another CPU was later and wins.
 
 use crate::addr::{CpuId, DomId, MAX_CPUS, Nanos, VcpuId};
+use crate::fallible::Grow;
 use crate::percpu::PerCpu;
 use crate::sync::{Level, Lock};
 use alloc::vec::Vec;
@@ -206,8 +207,12 @@ impl TimerQueue {
     /// Handles stay good. Allocates nothing.
     fn replace(&mut self, mut larger: Self) -> Self {
         if larger.room() > self.room() {
-            larger.heap.extend_from_slice(&self.heap);
-            larger.slots.extend_from_slice(&self.slots);
+            for entry in &self.heap {
+                larger.heap.push_reserved(*entry);
+            }
+            for slot in &self.slots {
+                larger.slots.push_reserved(*slot);
+            }
             larger.free = self.free;
             core::mem::swap(self, &mut larger);
         }
@@ -224,7 +229,7 @@ impl TimerQueue {
             return Err(TimerError::NoRoom);
         }
         let slot = if self.free == NONE {
-            self.slots.push(Slot {
+            self.slots.push_reserved(Slot {
                 at: 0,
                 generation: 0,
                 live: true,
@@ -239,7 +244,7 @@ impl TimerQueue {
             s.id = id;
             slot
         };
-        self.heap.push(Entry { deadline, slot });
+        self.heap.push_reserved(Entry { deadline, slot });
         self.sift_up(self.heap.len() - 1);
         Ok(Handle {
             slot,

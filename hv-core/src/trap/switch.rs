@@ -7,11 +7,11 @@ use crate::arch::machine;
 use crate::domain::notify::SCHEDULER;
 use crate::domain::{Domain, Vcpu, registry, shutdown};
 use crate::event::Virq;
+use crate::fallible::Arc;
 use crate::inspect;
 use crate::sched::UnitId;
 use crate::time::timer_queue::TimerId;
 use crate::time::{self, timers};
-use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 /// Does this CPU's pending work and comes back with a vCPU loaded that may run;

@@ -67,6 +67,8 @@ enum Scenario {
     DriverDomain,
     /// Disks and cards of every kind come and go, mistakes among them, and `oxd` is killed meanwhile
     Hotplug,
+    /// Guests made and destroyed while allocations of the hypervisor fail (`alloc-fail=`)
+    Shortage,
 }
 
 impl Scenario {
@@ -83,6 +85,7 @@ impl Scenario {
             Self::Crowd => "crowd",
             Self::DriverDomain => "driver-domain",
             Self::Hotplug => "hotplug",
+            Self::Shortage => "shortage",
         }
     }
 
@@ -110,6 +113,7 @@ impl Scenario {
                 include_str!("domains/examples.sh"),
                 include_str!("domains/driver-domain.sh")
             ),
+            Self::Shortage => include_str!("domains/shortage.sh"),
             Self::Hotplug => concat!(
                 include_str!("domains/hotplug-disks.sh"),
                 include_str!("domains/hotplug-cards.sh")
@@ -122,6 +126,7 @@ impl Scenario {
         match self {
             Self::Matrix | Self::Cross | Self::Policies | Self::DriverDomain | Self::Hotplug => 1,
             Self::RustGuests => 5,
+            Self::Shortage => 40,
             Self::Eight => 8,
             Self::Churn | Self::Crowd => 200,
             Self::Save => 50,
@@ -333,6 +338,8 @@ impl Play {
             hypervisor,
             toolstack: Some(toolstack),
             hv_append: match (on_oxen, self.scenario) {
+                // A prime, so that it is another allocation each time.
+                (true, Scenario::Shortage) => format!("{DOM0_MEMORY} frame_check alloc-fail=97"),
                 (true, _) => format!("{DOM0_MEMORY} frame_check"),
                 // In a virtual machine Xen hides AVX, and takes no guest that has used it.
                 (false, Scenario::Cross) => format!("{DOM0_MEMORY} spec-ctrl=gds-mit=no"),

@@ -3,6 +3,7 @@
 //! The `acpi` crate finds, checks and lays out the static tables; this module copies
 //! what matters out of them. AML is not interpreted, except that the bytes of `\_S5`
 //! are looked for in the DSDT.
+#![allow(clippy::disallowed_methods, reason = "at boot only")]
 #![allow(unsafe_code, reason = "maps firmware tables for the acpi crate")]
 
 use super::physical;

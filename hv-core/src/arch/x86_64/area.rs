@@ -34,6 +34,7 @@ pub(super) fn zero_frame() -> Mfn {
 ///
 /// # Panics
 /// If there is no memory for page tables.
+#[allow(clippy::disallowed_methods, reason = "at boot only")]
 pub fn build(cpu: CpuId, mut frame: impl FnMut() -> Mfn) {
     let common = COMMON.call_once(|| {
         let idt = frame();

@@ -51,6 +51,7 @@ impl IoApic {
 
 /// Finds the I/O APICs and masks every pin. Returns the number of global system
 /// interrupts (one more than the highest).
+#[allow(clippy::disallowed_methods, reason = "at boot only")]
 pub fn init(platform: &Platform) -> u32 {
     let mut found = Vec::new();
     let mut gsis = 0;

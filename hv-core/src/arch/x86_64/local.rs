@@ -8,12 +8,12 @@ use super::cpu_area::{AREA_SIZE, DATA_PAGE, ENTRY_AREAS, EntryData, page_va};
 use crate::addr::{CpuId, CpuMask, MAX_CPUS, Mfn};
 use crate::arch::regs::GuestRegs;
 use crate::domain::{Domain, Vcpu, VcpuState};
+use crate::fallible::Arc;
 use crate::hypercall::Call;
 use crate::mm::guest_stack::StackCache;
 use crate::sched::UnitId;
 use crate::sync::Guard;
 use crate::sync::Level;
-use alloc::sync::Arc;
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 

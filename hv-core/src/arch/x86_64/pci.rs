@@ -22,6 +22,7 @@ static PORTS: Lock<()> = Lock::new(Level::Device, ());
 static WINDOWS: Once<Vec<McfgRegion>> = Once::new();
 
 /// Notes the memory-mapped windows.
+#[allow(clippy::disallowed_methods, reason = "at boot only")]
 pub fn init(mcfg: &[McfgRegion]) {
     WINDOWS.call_once(|| mcfg.to_vec());
 }

@@ -136,6 +136,7 @@ const PATIENCE: u64 = 10_000_000_000;
 /// # Safety
 /// `plan` is as its fields say; nobody else uses the page meanwhile. [`cpus::init`],
 /// [`clock::measure`] and [`apic::init_boot`] have run.
+#[allow(clippy::disallowed_methods, reason = "at boot only")]
 pub unsafe fn start_others(plan: &mut Plan<'_>) -> usize {
     if cpus::count() == 1 {
         return 1;

@@ -80,7 +80,7 @@ fn repeat(g: &Guest, state: &mut VcpuState, c: &VcpuGuestContext) -> (Result<(),
 fn a_context_with_many_tables_is_given_and_taken_in_stretches() {
     let g = Guest::new(128, 0);
     let (kernel, user, gdt) = (large_space(&g), large_space(&g), g.page());
-    let mut state = VcpuState::new();
+    let mut state = VcpuState::new().unwrap();
     let (end, interrupted) = repeat(&g, &mut state, &context(kernel, user, gdt));
     assert_eq!(end, Ok(()));
     assert!(interrupted > 4, "{interrupted}");
@@ -111,7 +111,7 @@ fn a_refused_context_leaves_nothing_behind() {
         let (kernel, user, gdt) = (large_space(&g), large_space(&g), g.page());
         let mut c = context(kernel, user, gdt);
         spoil(&g, user, &mut c);
-        let mut state = VcpuState::new();
+        let mut state = VcpuState::new().unwrap();
         assert_eq!(repeat(&g, &mut state, &c).0, Err(Refused::Bad));
         assert_eq!((state.kernel_root, state.user_root), (None, None));
         assert!(state.unfinished.is_empty() && !state.context_refused);
@@ -125,7 +125,7 @@ fn a_refused_context_leaves_nothing_behind() {
 fn another_context_in_the_middle_replaces_the_first() {
     let g = Guest::new(128, 0);
     let (one, two, gdt) = (large_space(&g), large_space(&g), g.page());
-    let mut state = VcpuState::new();
+    let mut state = VcpuState::new().unwrap();
     let rights = g.rights_beside_leaks();
     for n in 0..9 {
         let c = if n % 3 == 0 {

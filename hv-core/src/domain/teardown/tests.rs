@@ -91,13 +91,13 @@ fn writable(readonly: bool) -> u64 {
 impl World {
     fn new() -> Self {
         let mm = machine(RAM, 0);
-        mm.accounts.open(DOM0).set_max(RAM as u64);
+        mm.accounts.open(DOM0).unwrap().set_max(RAM as u64);
         let page = |id| mm.alloc_for(id, Request::anywhere(0)).unwrap();
         let table = page(DOM0);
         pin::pin(&mm, &plain_rights(DOM0), table, 1, &Budget::endless()).unwrap();
         let guests = [1, 2].map(|n| {
             let id = DomId(n);
-            mm.accounts.open(id).set_max(PAGES as u64);
+            mm.accounts.open(id).unwrap().set_max(PAGES as u64);
             let pages = [(); PAGES].map(|()| page(id));
             pin::pin(&mm, &plain_rights(id), pages[0], 1, &Budget::endless()).unwrap();
             let grants = GrantTable::new(id, 1, 1);

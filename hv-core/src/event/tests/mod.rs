@@ -7,9 +7,9 @@ use super::*;
 use crate::addr::Mfn;
 use crate::arch::FrameMem;
 use crate::mm::shared_page::{InfoSlot, InfoWindow, SharedPage};
-use alloc::sync::Arc;
 use core::sync::atomic::AtomicU64;
 use proptest::prelude::ProptestConfig;
+use std::sync::Arc;
 
 type Page = Arc<[AtomicU64; 512]>;
 

@@ -17,8 +17,8 @@ use super::{Call, Error, HypercallResult, Reply, audit};
 use crate::access;
 use crate::addr::{DomId, GuestVa};
 use crate::domain::{Domain, registry};
+use crate::fallible::Arc;
 use crate::mm::host;
-use alloc::sync::Arc;
 use xen_abi::domctl as abi;
 use xen_abi::xen::HYPERVISOR_DOMCTL;
 

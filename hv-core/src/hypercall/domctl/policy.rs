@@ -3,12 +3,13 @@
 use super::{After, Request, not_oneself};
 use crate::addr::GuestVa;
 use crate::domain::Domain;
-use crate::domain::cpuid::HasRun;
+use crate::domain::cpuid::CannotRestrict;
+use crate::fallible;
 use crate::hypercall::{Call, Error, cpu_policy};
 use crate::pv_emul::seam::CpuidRegs;
 use crate::time;
-use alloc::vec::Vec;
 use xen_abi::domctl as abi;
+use zerocopy::FromZeros;
 
 /// Bits of an address; there are no other guests.
 const BITS: u32 = 64;
@@ -81,16 +82,12 @@ pub(super) fn set_cpu_policy(
         return Err(Error::Invalid);
     }
     // All of the list before anything changes.
-    let mut leaves: Vec<abi::XenCpuidLeaf> = Vec::new();
-    leaves
-        .try_reserve_exact(wanted.nr_leaves as usize)
-        .map_err(|_| Error::NoMemory)?;
-    for n in 0..u64::from(wanted.nr_leaves) {
-        let at = GuestVa(wanted.leaves).add(n * size_of::<abi::XenCpuidLeaf>() as u64);
-        leaves.push(call.guest().read(at)?);
-    }
+    let count = wanted.nr_leaves as usize;
+    let mut leaves = fallible::boxed_slice(count, |_| abi::XenCpuidLeaf::new_zeroed())?;
+    call.guest()
+        .read_slice(GuestVa(wanted.leaves), &mut leaves)?;
     let restricted = domain.restrict_cpu(|policy| {
-        for l in &leaves {
+        for l in &*leaves {
             let regs = CpuidRegs {
                 eax: l.a,
                 ebx: l.b,
@@ -100,7 +97,10 @@ pub(super) fn set_cpu_policy(
             policy.restrict(l.leaf, l.subleaf, regs);
         }
     });
-    restricted.map_err(|HasRun| Error::Exists)?;
+    restricted.map_err(|why| match why {
+        CannotRestrict::HasRun => Error::Exists,
+        CannotRestrict::NoMemory => Error::NoMemory,
+    })?;
     Ok(After::Done)
 }
 

@@ -8,10 +8,9 @@ use crate::domain::context::{self, Refused};
 use crate::domain::notify::SCHEDULER;
 use crate::domain::vcpu::Callback;
 use crate::domain::{Domain, Vcpu, VcpuState, wallclock};
+use crate::fallible::{self, Arc};
 use crate::hypercall::{Call, Error, mmu};
 use crate::time;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use xen_abi::arch_x86::VcpuGuestContext;
 use xen_abi::domctl as abi;
@@ -193,12 +192,9 @@ pub(super) fn get_xsave(
         return Err(Error::Invalid);
     }
     let blob = with_state(domain, vcpu, |state| {
-        let mut blob = Vec::new();
-        blob.try_reserve_exact(size as usize)
-            .map_err(|_| Error::NoMemory)?;
-        blob.extend(state.xcr0.to_le_bytes());
-        blob.extend([0; 8]);
-        blob.extend(state.fpu.bytes().take(machine::fpu_area_size()));
+        let head = state.xcr0.to_le_bytes().into_iter().chain([0; 8]);
+        let mut bytes = head.chain(state.fpu.bytes());
+        let mut blob = fallible::boxed_slice(size as usize, |_| bytes.next().unwrap_or(0))?;
         let ever = state.xcr0 | 3 | in_use(&blob[XSAVE_HEAD..]);
         blob[8..XSAVE_HEAD].copy_from_slice(&ever.to_le_bytes());
         Ok(blob)
@@ -233,10 +229,7 @@ pub(super) fn set_xsave(
     if op.size < XSAVE_HEAD as u64 || op.size > most {
         return Err(Error::Invalid);
     }
-    let mut blob = Vec::new();
-    blob.try_reserve_exact(op.size as usize)
-        .map_err(|_| Error::NoMemory)?;
-    blob.resize(op.size as usize, 0_u8);
+    let mut blob = fallible::boxed_slice(op.size as usize, |_| 0_u8)?;
     call.guest().read_slice(GuestVa(op.buffer), &mut blob)?;
     let (head, area) = blob.split_at(XSAVE_HEAD);
     let xcr0 = head

@@ -9,7 +9,7 @@ use super::{Call, Error, HypercallResult, Reply};
 use crate::addr::{DomId, GuestVa};
 use crate::domain::{Domain, registry};
 use crate::event::Sent;
-use alloc::sync::Arc;
+use crate::fallible::Arc;
 use xen_abi::event_channel as abi;
 
 /// Runs sub-operation `args[0]` with the argument structure at `args[1]`.

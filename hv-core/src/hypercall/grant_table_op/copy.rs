@@ -3,12 +3,12 @@
 use super::{by_name, status};
 use crate::addr::{DomId, GuestVa, Mfn, PAGE_SIZE};
 use crate::domain::Domain;
+use crate::fallible::Arc;
 use crate::grant::{GrantError, Pages, Pin, Use};
 use crate::hypercall::{Call, Error};
 use crate::mm;
 use crate::mm::frame_copy;
 use crate::mm::page_ref::RefError;
-use alloc::sync::Arc;
 use core::mem::offset_of;
 use xen_abi::grant_table as abi;
 

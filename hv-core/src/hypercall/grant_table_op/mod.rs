@@ -15,8 +15,8 @@ use super::{Call, Error, HypercallResult, Reply};
 use crate::addr::{DomId, GuestVa};
 use crate::arch::machine;
 use crate::domain::{Domain, registry};
+use crate::fallible::Arc;
 use crate::grant::GrantError;
-use alloc::sync::Arc;
 use xen_abi::grant_table as abi;
 
 /// Bits of the sub-operation's number. Source: Xen 4.17's behaviour.

@@ -4,9 +4,9 @@ use super::{by_name, status};
 use crate::access;
 use crate::addr::GuestVa;
 use crate::domain::Domain;
+use crate::fallible::Arc;
 use crate::grant::GrantError;
 use crate::hypercall::{Call, Error, HypercallResult, Reply};
-use alloc::sync::Arc;
 use core::mem::offset_of;
 use xen_abi::grant_table as abi;
 

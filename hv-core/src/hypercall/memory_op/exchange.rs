@@ -9,6 +9,7 @@ use super::reservation::{address_bits, max_order};
 use crate::access;
 use crate::addr::{DomId, GuestVa, Mfn, Pfn};
 use crate::arch::{FrameMem, Tlb};
+use crate::fallible::Grow;
 use crate::mm::frame_alloc::Request;
 use crate::mm::guest_copy::GuestSpace;
 use crate::mm::{Mm, host};
@@ -182,7 +183,7 @@ impl Job {
                     .and_then(Mfn::from_guest)
                     .ok_or(Error::Invalid)?;
                 mm.steal(mfn, owner).map_err(|_| Error::Invalid)?;
-                given.push(mfn);
+                given.push_reserved(mfn);
             }
         }
         Ok(())
@@ -199,7 +200,7 @@ impl Job {
             .try_reserve_exact(extents)
             .map_err(|_| Error::NoMemory)?;
         for _ in 0..extents {
-            taken.push(mm.alloc_in_exchange(owner, self.request)?);
+            taken.push_reserved(mm.alloc_in_exchange(owner, self.request)?);
         }
         Ok(())
     }

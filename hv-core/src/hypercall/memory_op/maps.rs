@@ -3,11 +3,13 @@
 use super::super::{Call, Error, HypercallResult, Reply};
 use crate::access;
 use crate::addr::GuestVa;
+use crate::fallible;
 use crate::mm::memory_map::{MemoryMap, RegionKind};
 use crate::sync::Once;
 use alloc::vec::Vec;
 use core::ops::Range;
 use xen_abi::memory as abi;
+use zerocopy::IntoBytes;
 
 /// The machine's map, as dom0 sees it.
 static MACHINE: Once<Vec<abi::E820Entry>> = Once::new();
@@ -21,6 +23,7 @@ pub fn set_machine(map: &MemoryMap, devices: &[Range<u64>]) {
     MACHINE.call_once(|| machine_entries(map, devices));
 }
 
+#[allow(clippy::disallowed_methods, reason = "at boot")]
 fn machine_entries(map: &MemoryMap, devices: &[Range<u64>]) -> Vec<abi::E820Entry> {
     let mut entries: Vec<_> = map
         .regions()
@@ -70,16 +73,27 @@ pub(super) fn machine(call: &Call<'_>, arg: GuestVa) -> HypercallResult {
 /// # Errors
 /// `ENOSYS`: it gave none. `EFAULT`.
 pub(super) fn own(call: &Call<'_>, arg: GuestVa) -> HypercallResult {
-    let entries = call.domain.memory_map.lock().clone();
-    if entries.is_empty() {
+    /// Entries copied at a time: no guest's memory is written with the map locked.
+    const CHUNK: usize = 32;
+    let len = call.domain.memory_map.lock().len();
+    if len == 0 {
         return Err(Error::NotImplemented);
     }
     let space = call.guest();
     let mut map: abi::XenMemoryMap = space.read(arg)?;
-    let count = entries.len().min(map.nr_entries as usize);
-    for (n, entry) in entries[..count].iter().enumerate() {
-        let at = GuestVa(map.buffer).add((n * size_of::<abi::E820Entry>()) as u64);
-        space.write(at, entry)?;
+    let count = len.min(map.nr_entries as usize);
+    let mut chunk = [abi::E820Entry::new(0, 0, 0); CHUNK];
+    for first in (0..count).step_by(CHUNK) {
+        let some = &mut chunk[..CHUNK.min(count - first)];
+        // A tool that sets another one meanwhile makes a mix of both; that is its mistake.
+        for (to, from) in some
+            .iter_mut()
+            .zip(call.domain.memory_map.lock()[..].iter().skip(first))
+        {
+            *to = *from;
+        }
+        let at = GuestVa(map.buffer).add((first * size_of::<abi::E820Entry>()) as u64);
+        space.write_bytes(at, some.as_bytes())?;
     }
     map.nr_entries = count as u32;
     space.write(arg, &map)?;
@@ -101,11 +115,7 @@ pub(super) fn set(call: &Call<'_>, arg: GuestVa) -> HypercallResult {
     if !access::may_control(&call.domain.subject(), subject.id) {
         return Err(Error::NotPermitted);
     }
-    let mut entries = Vec::new();
-    entries
-        .try_reserve_exact(count)
-        .map_err(|_| Error::NoMemory)?;
-    entries.resize(count, abi::E820Entry::new(0, 0, 0));
+    let mut entries = fallible::boxed_slice(count, |_| abi::E820Entry::new(0, 0, 0))?;
     space.read_slice(GuestVa(foreign.map.buffer), &mut entries)?;
     *subject.memory_map.lock() = entries;
     Ok(Reply::Done(0))

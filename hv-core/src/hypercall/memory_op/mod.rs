@@ -13,8 +13,8 @@ use super::{Call, Error, HypercallResult, Reply};
 use crate::access;
 use crate::addr::{DomId, GuestVa};
 use crate::domain::{Domain, registry};
+use crate::fallible::Arc;
 use crate::mm::host;
-use alloc::sync::Arc;
 use xen_abi::arch_x86;
 use xen_abi::memory as abi;
 

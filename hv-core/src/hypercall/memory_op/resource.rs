@@ -4,7 +4,7 @@ use super::super::{Call, Error, HypercallResult, Reply, mmu};
 use crate::access;
 use crate::addr::{DomId, GuestVa};
 use crate::domain::{Domain, registry};
-use alloc::sync::Arc;
+use crate::fallible::Arc;
 use core::mem::offset_of;
 use xen_abi::memory as abi;
 

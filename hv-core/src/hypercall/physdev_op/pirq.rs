@@ -4,11 +4,11 @@ use crate::access;
 use crate::addr::{CpuId, DomId, GuestVa, Mfn};
 use crate::arch::msi::PciAddress;
 use crate::domain::{Domain, devices, registry};
+use crate::fallible::Arc;
 use crate::hypercall::{Call, Error};
 use crate::irq;
 use crate::mm::host;
 use crate::mm::shared_page::SharedPage;
-use alloc::sync::Arc;
 use xen_abi::physdev as abi;
 
 /// What a new PIRQ is made of.

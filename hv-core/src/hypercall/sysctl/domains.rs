@@ -16,13 +16,13 @@ pub(super) fn list(call: &Call<'_>, request: &mut Request) -> Result<(), Error> 
     registry::reap(host::get());
     let first = DomId(op.first_domain);
     op.num_domains = 0;
-    for domain in registry::all().iter().filter(|d| d.id >= first) {
+    for domain in registry::from(first) {
         if op.num_domains == op.max_domains {
             break;
         }
         let size = size_of::<XenDomctlGetdomaininfo>() as u64;
         let at = GuestVa(op.buffer).add(u64::from(op.num_domains) * size);
-        call.guest().write(at, &domctl::describe(domain))?;
+        call.guest().write(at, &domctl::describe(&domain))?;
         op.num_domains += 1;
     }
     request.set_body(&op);

@@ -38,7 +38,7 @@ pub(super) fn physinfo(request: &mut Request) {
         arch_capabilities: 0,
         pad: 0,
         total_pages: mm.alloc.total_frames(),
-        free_pages: mm.alloc.free_frames(),
+        free_pages: mm.free_for_domains(),
         scrub_pages: 0,
         outstanding_pages: mm.claimed(),
         max_mfn: mm.frames.limit() - 1,
@@ -93,7 +93,7 @@ pub(super) fn nodes(call: &Call<'_>, request: &mut Request) -> Result<(), Error>
     if op.meminfo != 0 && room > 0 {
         let info = abi::XenSysctlMeminfo {
             memsize: mm.alloc.total_frames() << 12,
-            memfree: mm.alloc.free_frames() << 12,
+            memfree: mm.free_for_domains() << 12,
         };
         call.guest().write(GuestVa(op.meminfo), &info)?;
     }
@@ -143,7 +143,7 @@ pub(super) fn idle(call: &Call<'_>, request: &mut Request) -> Result<(), Error> 
 /// `availheap`.
 pub(super) fn free_memory(request: &mut Request) {
     let mut op: abi::XenSysctlAvailheap = request.body();
-    op.avail_bytes = host::get().alloc.free_frames() << 12;
+    op.avail_bytes = host::get().free_for_domains() << 12;
     request.set_body(&op);
 }
 

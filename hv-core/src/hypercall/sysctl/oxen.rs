@@ -36,13 +36,13 @@ pub(super) fn stats(call: &Call<'_>, request: &mut Request) -> Result<(), Error>
     registry::reap(host::get());
     let first = DomId(op.first_domain);
     op.count = 0;
-    for domain in registry::all().iter().filter(|d| d.id >= first) {
+    for domain in registry::from(first) {
         if op.count == op.room {
             break;
         }
         let size = size_of::<abi::OxenDomainStats>() as u64;
         let at = GuestVa(op.buffer).add(u64::from(op.count) * size);
-        call.guest().write(at, &describe(domain, time::now()))?;
+        call.guest().write(at, &describe(&domain, time::now()))?;
         op.count += 1;
     }
     request.set_body(&op);

@@ -68,7 +68,7 @@ pub(super) fn pool(call: &Call<'_>, request: &mut Request) -> Result<(), Error> 
     match op.op {
         abi::XEN_SYSCTL_CPUPOOL_OP_INFO if known => {
             op.sched_id = XEN_SCHEDULER_CREDIT;
-            op.n_dom = u32::try_from(registry::all().len()).unwrap_or(u32::MAX);
+            op.n_dom = u32::try_from(registry::count()).unwrap_or(u32::MAX);
             write_bitmap(call, &op.cpumap, &SCHEDULER.online())?;
         }
         abi::XEN_SYSCTL_CPUPOOL_OP_FREEINFO => write_bitmap(call, &op.cpumap, &CpuMask::NONE)?,

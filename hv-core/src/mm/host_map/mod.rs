@@ -64,6 +64,35 @@ struct Host {
 #[derive(Clone, Copy, Debug)]
 pub struct DirectMap;
 
+/// The direct map of tests: memory of the host's process.
+#[cfg(test)]
+pub(super) mod fake {
+    use std::sync::OnceLock;
+
+    static START: OnceLock<u64> = OnceLock::new();
+
+    /// Where it begins.
+    ///
+    /// # Panics
+    /// Before [`make`].
+    pub fn start() -> u64 {
+        *START
+            .get()
+            .expect("a test that uses the host's memory makes it first")
+    }
+
+    /// Makes `frames` of it, from frame 0 on, zeroed. The first call counts.
+    pub fn make(frames: usize) {
+        #[derive(Clone)]
+        #[repr(C, align(4096))]
+        struct Page([u8; 4096]);
+        START.get_or_init(|| {
+            let pages = std::vec![Page([0; 4096]); frames];
+            std::vec::Vec::leak(pages).as_mut_ptr().expose_provenance() as u64
+        });
+    }
+}
+
 impl FrameMem for DirectMap {
     #[inline]
     fn words(&self, mfn: Mfn) -> &[AtomicU64; 512] {
@@ -76,7 +105,11 @@ impl FrameMem for DirectMap {
     #[inline]
     fn bytes(&self, mfn: Mfn) -> *mut u8 {
         debug_assert!(mfn.raw() < DIRECT_MAP_SIZE / PAGE_SIZE);
-        (DIRECT_MAP_START + mfn.addr().raw()) as *mut u8
+        #[cfg(test)]
+        let start = fake::start();
+        #[cfg(not(test))]
+        let start = DIRECT_MAP_START;
+        (start + mfn.addr().raw()) as *mut u8
     }
 
     fn flush_cache(&self, mfn: Mfn) {
