@@ -5,7 +5,6 @@
 use super::*;
 use crate::addr::{CpuId, DomId, GuestVa};
 use crate::arch::FrameMem;
-use crate::arch::clock::{CpuTimer, Rates, Reference};
 use crate::arch::platform::Platform;
 use crate::domain::notify::SCHEDULER;
 use crate::domain::teardown::Progress;
@@ -23,25 +22,14 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 const PAGES: GuestVa = GuestVa(0x40_0000);
 const MAPPED: u64 = 16;
 
-/// The host's clock: its TSC counts nanoseconds.
-const RATES: Rates = Rates {
-    tsc_hz: 1_000_000_000,
-    tsc_invariant: true,
-    timer: CpuTimer::TscDeadline,
-    reference: Reference {
-        name: "the test's",
-        hz: 1_000_000_000,
-        mask: u64::MAX,
-    },
-};
-
 /// One test at a time: there is one host.
 static HOST: Mutex<()> = Mutex::new(());
 
 /// A domain that makes hypercalls.
 struct Caller {
     domain: Arc<Domain>,
-    _alone: MutexGuard<'static, ()>,
+    /// Kept until the test ends.
+    alone: Option<MutexGuard<'static, ()>>,
 }
 
 impl Caller {
@@ -50,7 +38,7 @@ impl Caller {
         let alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
         let mm = host::fake(2048);
         crate::irq::init(&Platform::default(), 24);
-        crate::time::init(RATES, None);
+        crate::time::start_for_tests();
         SCHEDULER.add_cpu(CpuId(0));
         // Made at its first use, which is not to be in the middle of a test.
         let _ = crate::arch::machine::stack_cache();
@@ -58,17 +46,22 @@ impl Caller {
         for id in (0..DomId::FIRST_RESERVED).step_by(64) {
             mm.accounts.open(DomId(id)).unwrap();
         }
+        let mut caller = Self::beside(roles);
+        caller.alone = Some(alone);
+        caller
+    }
+
+    /// Another one in the same test.
+    fn beside(roles: Roles) -> Self {
+        let mm = host::get();
         let domain = create::create(mm, &wanted(roles)).unwrap();
         create::make_vcpus(&domain, 1).unwrap();
         mm.accounts.get(domain.id).unwrap().set_max(256);
         let root = address_space(mm, &domain);
-        let vcpu = &domain.vcpus()[0];
-        vcpu.state.try_lock().unwrap().kernel_root = Some(root);
-        vcpu.initialised
-            .store(true, core::sync::atomic::Ordering::Release);
+        domain.vcpus()[0].state.try_lock().unwrap().kernel_root = Some(root);
         Self {
             domain,
-            _alone: alone,
+            alone: None,
         }
     }
 
@@ -382,6 +375,35 @@ fn lists_of_domains_need_no_memory() {
         dom0.call(xen::HYPERVISOR_SYSCTL as u32, &[at])
     };
     assert_eq!(each_failure(asked), 0, "it allocates");
+}
+
+#[test]
+fn a_dying_domain_gets_no_frame_by_exchange() {
+    let guest = Caller::new(Roles::empty());
+    let mm = host::get();
+    let account = mm.accounts.get(guest.domain.id).unwrap();
+    let before = (account.total(), mm.alloc.free_frames());
+    account.set_dying();
+    let got = mm.alloc_in_exchange(guest.domain.id, Request::anywhere(0));
+    assert!(got.is_err());
+    assert_eq!((account.total(), mm.alloc.free_frames()), before);
+}
+
+#[test]
+fn who_may_not_ask_about_domains_removes_none() {
+    let dom0 = Caller::new(Roles::DOM0);
+    let id = dom0.make().unwrap();
+    // Dead, and referred to by this test until the guest below asks.
+    let dead = registry::get(id).unwrap();
+    dom0.domctl(domctl::XEN_DOMCTL_DESTROYDOMAIN, id, &0_u32)
+        .unwrap();
+    drop(dead);
+    let guest = Caller::beside(Roles::empty());
+    let asked = guest.domctl(domctl::XEN_DOMCTL_GETDOMAININFO, DomId(1), &[0_u64; 12]);
+    assert_eq!(asked, Err(Error::NotPermitted));
+    assert!(registry::get(id).is_some(), "it was removed");
+    registry::reap(host::get());
+    assert!(registry::get(id).is_none());
 }
 
 #[test]

@@ -16,6 +16,27 @@ use crate::pv_mm::run::{self, Preempted};
 /// List elements between two looks at what else the CPU has to do.
 pub(super) const ELEMENTS: u32 = 32;
 
+/// Ticks of the TSC, about as many as instructions, after which a list lets interrupts in
+/// whatever it has done.
+const STRETCH: u64 = 50_000;
+
+/// Since when a hypercall has let no interrupts in.
+pub(super) struct Stretch(u64);
+
+impl Stretch {
+    /// From now on.
+    #[inline]
+    pub fn begin() -> Self {
+        Self(machine::tsc())
+    }
+
+    /// Whether it has lasted long enough, by elements of a list or by time.
+    #[inline]
+    pub fn is_over(&self, done: u64, batch: u64) -> bool {
+        done.is_multiple_of(batch) || machine::tsc().wrapping_sub(self.0) > STRETCH
+    }
+}
+
 /// Why an operation or a list of them did not run to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Halt {

@@ -11,9 +11,9 @@ use crate::addr::{CpuMask, DomId, GuestVa, MachAddr};
 use crate::arch::{FrameMem, Tlb};
 use crate::mm::guest_copy::GuestSpace;
 use crate::mm::{guest_stack, host};
-use crate::pv_mm::Rights;
 use crate::pv_mm::run::Runner;
 use crate::pv_mm::update::{self, Store};
+use crate::pv_mm::{Budget, Rights};
 use xen_abi::xen as abi;
 use zerocopy::FromZeros;
 
@@ -70,6 +70,7 @@ fn list(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         mm,
         unfinished: &mut call.state.unfinished,
         pause: &mmu::pause,
+        budget: Budget::full(),
     };
     let ran = run_list(&mut runner, &space, &rights, GuestVa(args[0]), count);
     if ran.stale {
@@ -143,9 +144,12 @@ fn run_list<M: FrameMem, T: Tlb>(
             }
         }
         at = at.add(SIZE * have as u64);
-        if ran.done.is_multiple_of(ELEMENTS) && ran.done < count && (runner.pause)() {
-            ran.end = Err(Halt::Preempted);
-            return ran;
+        let rest = ran.done.is_multiple_of(ELEMENTS) || runner.budget.is_spent();
+        if rest && ran.done < count {
+            ran.end = runner.rest().map_err(Halt::from);
+            if ran.end.is_err() {
+                return ran;
+            }
         }
     }
     ran
@@ -191,7 +195,7 @@ mod tests {
     use crate::addr::Mfn;
     use crate::mm::pte;
     use crate::pv_mm::testing::Guest;
-    use crate::pv_mm::{Budget, Unfinished, pin};
+    use crate::pv_mm::{Unfinished, pin};
 
     const LIST: GuestVa = GuestVa(0x40_0000);
 
@@ -214,6 +218,7 @@ mod tests {
             mm: &g.mm,
             unfinished: &mut unfinished,
             pause,
+            budget: Budget::full(),
         };
         let ran = run_list(
             &mut runner,
@@ -292,6 +297,7 @@ mod tests {
             mm: &g.mm,
             unfinished: &mut unfinished,
             pause: &|| false,
+            budget: Budget::full(),
         };
         let ran = run_list(&mut runner, &space, &g.rights(), start, 4);
         assert_eq!((ran.done, ran.end), (3, Err(Halt::Failed(Error::Fault))));

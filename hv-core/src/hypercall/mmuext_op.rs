@@ -1,7 +1,7 @@
 //! `mmuext_op` (26): pins, base pointers, flushes, the LDT; a list, as `mmu_update`.
 //! Source: Xen `include/public/xen.h`.
 
-use super::mmu::{self, ELEMENTS, Halt};
+use super::mmu::{self, ELEMENTS, Halt, Stretch};
 use super::{Call, Error, HypercallResult, Reply};
 use crate::access;
 use crate::addr::{CpuMask, DomId, GuestVa, Mfn};
@@ -53,6 +53,7 @@ fn list(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     let owner = mmu::frame_owner(call, args[3] as u16)?;
     let before = mmu::read_done(&call.guest(), GuestVa(args[2]), resumed)?;
     let mut done = 0;
+    let mut stretch = Stretch::begin();
     let mut end = runner(call).drain().map_err(Halt::from);
     while done < count && end.is_ok() {
         let at = GuestVa(args[0]).add(SIZE * u64::from(done));
@@ -66,8 +67,11 @@ fn list(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         }
         done += 1;
         end = runner(call).drain().map_err(Halt::from);
-        if end.is_ok() && done.is_multiple_of(ELEMENTS) && done < count && mmu::pause() {
-            end = Err(Halt::Preempted);
+        if end.is_ok() && done < count && stretch.is_over(done.into(), ELEMENTS.into()) {
+            if mmu::pause() {
+                end = Err(Halt::Preempted);
+            }
+            stretch = Stretch::begin();
         }
     }
     mmu::write_done(&call.guest(), GuestVa(args[2]), before.wrapping_add(done))?;
@@ -162,6 +166,7 @@ fn runner<'a>(
         mm: host::get(),
         unfinished: &mut call.state.unfinished,
         pause: &mmu::pause,
+        budget: Budget::full(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `multicall` (13): several hypercalls in one entry.
 
+use super::mmu::Stretch;
 use super::{Call, Error, HypercallResult, Reply};
 use crate::addr::GuestVa;
 use crate::arch::machine;
@@ -19,9 +20,14 @@ pub fn multicall(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     let [list, count, ..] = args;
     let mut at = GuestVa(list);
     let count = u64::from(count as u32);
+    let mut stretch = Stretch::begin();
     for done in 0..count {
-        if done > 0 && done % BATCH == 0 && machine::preempt_point() {
-            return Ok(Reply::Continue([at.0, count - done, 0, 0, 0, 0]));
+        // An entry may be a list itself, so the number of entries says little.
+        if done > 0 && stretch.is_over(done, BATCH) {
+            if machine::preempt_point() {
+                return Ok(Reply::Continue([at.0, count - done, 0, 0, 0, 0]));
+            }
+            stretch = Stretch::begin();
         }
         let root = call.state.kernel_root.ok_or(Error::Fault)?;
         let mut entry = match guest_stack::read_arguments::<8>(root, at) {

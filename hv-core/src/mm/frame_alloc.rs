@@ -16,7 +16,7 @@
 use super::frame_table::{CountWord, Frame, FrameTable};
 use crate::addr::CpuMask;
 use crate::addr::{DomId, MachAddr, Mfn, PAGE_SHIFT};
-use crate::arch::{FlushStamp, FrameMem, Tlb};
+use crate::arch::{FlushStamp, FrameMem, Tlb, machine};
 use crate::sync::{Level, Lock};
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,6 +26,9 @@ pub const MAX_ORDER: u32 = 20;
 const ZONES: usize = 32;
 /// "No frame" in a list; frame 0 is never free.
 const NIL: u32 = 0;
+
+/// Frames cleared between two moments at which interrupts are let in.
+const CLEARED_AT_ONCE: u32 = 32;
 
 /// Who had a frame that nobody has had since power-on.
 const FIRST_OWNER: DomId = DomId::DOM0;
@@ -55,6 +58,8 @@ pub struct Request {
     pub order: u32,
     /// The last byte's address must fit in this many bits.
     pub address_bits: u32,
+    /// Whether interrupts may be let in while a large block is cleared: no lock is held.
+    pub pausing: bool,
 }
 
 /// To whom frames are given.
@@ -73,6 +78,7 @@ impl Request {
         Self {
             order,
             address_bits: 64,
+            pausing: false,
         }
     }
 
@@ -82,6 +88,16 @@ impl Request {
         Self {
             order,
             address_bits,
+            pausing: false,
+        }
+    }
+
+    /// The same, letting interrupts in while a large block is cleared. The caller holds no lock.
+    #[must_use]
+    pub const fn pausing(self) -> Self {
+        Self {
+            pausing: true,
+            ..self
         }
     }
 }
@@ -258,6 +274,7 @@ impl FrameAlloc {
         let Request {
             order,
             address_bits,
+            pausing,
         } = request;
         let word = grant.word;
         if order > MAX_ORDER || address_bits <= PAGE_SHIFT {
@@ -290,6 +307,10 @@ impl FrameAlloc {
                 scrub(mem, Mfn::new(u64::from(first + n)));
             }
             frame.reset(word);
+            if pausing && (n + 1).is_multiple_of(CLEARED_AT_ONCE) {
+                // Interrupts are let in; the block is brought to its end whatever waits.
+                let _ = machine::preempt_point();
+            }
         }
         Some(Mfn::new(u64::from(first)))
     }

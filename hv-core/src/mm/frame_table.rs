@@ -194,7 +194,9 @@ impl Frame {
     pub(super) fn reset(&self, word: CountWord) {
         self.kind.store(0, Ordering::Relaxed);
         self.stamp.store(0, Ordering::Relaxed);
-        self.lock.store(0, Ordering::Relaxed);
+        // Who looked for a table here before the frame was freed may have its lock still, and
+        // will let go of it: were it taken away, that would unlock whoever has it next.
+        self.lock.fetch_and(LOCKED, Ordering::Relaxed);
         self.set_count(word);
     }
 
@@ -571,5 +573,22 @@ impl FrameTable {
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_taken_in_vain_outlasts_the_frames_next_use() {
+        let frame = Frame::default();
+        let late = frame.lock_table();
+        // Freed and another's meanwhile.
+        frame.reset(CountWord::used(DomId(3), 1, true, false));
+        assert_ne!(frame.lock.load(Ordering::Relaxed) & LOCKED, 0);
+        drop(late);
+        let guard = frame.lock_table();
+        assert_eq!((guard.progress(), guard.half()), (0, false));
     }
 }

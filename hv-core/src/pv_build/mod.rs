@@ -16,7 +16,7 @@ use crate::grant::{DEFAULT_MAX_FRAMES, DEFAULT_MAX_MAPTRACK_FRAMES, GrantTable};
 use crate::mm::shared_page::SharedPage;
 use crate::mm::{HostMm, frame_io};
 use crate::pv_mm::run::{Halt, Runner};
-use crate::pv_mm::{Rights, Unfinished, pin, promote};
+use crate::pv_mm::{Budget, Rights, Unfinished, pin, promote};
 use memory::Memory;
 use pv_image::start_info::{Links, start_info};
 use pv_image::{KernelImage, Plan, plan};
@@ -173,6 +173,7 @@ fn write_tables(
         unfinished: &mut unfinished,
         // Nobody waits for this CPU yet.
         pause: &|| false,
+        budget: Budget::full(),
     };
     let refused = |why: Halt| {
         log::error!("dom0's first page tables are refused: {why:?}");

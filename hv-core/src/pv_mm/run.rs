@@ -86,6 +86,8 @@ pub struct Runner<'a, M, T> {
     pub unfinished: &'a mut Unfinished,
     /// Lets interrupts in and says whether to stop.
     pub pause: &'a dyn Fn() -> bool,
+    /// What may be done until then.
+    pub budget: Budget,
 }
 
 impl<M, T> core::fmt::Debug for Runner<'_, M, T> {
@@ -104,9 +106,8 @@ impl<M: FrameMem, T: Tlb> Runner<'_, M, T> {
     #[inline]
     pub fn run<R>(&mut self, mut op: impl FnMut(&Budget) -> Result<R, Stop>) -> Result<R, Halt> {
         loop {
-            let budget = Budget::full();
-            if self.unfinished.ready(self.mm, &budget).is_ok() {
-                match op(&budget) {
+            if self.unfinished.ready(self.mm, &self.budget).is_ok() {
+                match op(&self.budget) {
                     Ok(result) => {
                         self.unfinished.settle();
                         return Ok(result);
@@ -125,10 +126,22 @@ impl<M: FrameMem, T: Tlb> Runner<'_, M, T> {
                     }
                 }
             }
-            if (self.pause)() {
+            if self.rest().is_err() {
                 return Err(Halt::Preempted);
             }
         }
+    }
+
+    /// Lets interrupts in, after which there is a full budget again.
+    ///
+    /// # Errors
+    /// [`Preempted`].
+    pub fn rest(&mut self) -> Result<(), Preempted> {
+        if (self.pause)() {
+            return Err(Preempted);
+        }
+        self.budget.renew();
+        Ok(())
     }
 
     /// Finishes what operations left behind, but for one that is about to be retried.
@@ -138,13 +151,10 @@ impl<M: FrameMem, T: Tlb> Runner<'_, M, T> {
     #[inline]
     pub fn drain(&mut self) -> Result<(), Preempted> {
         while !self.unfinished.is_empty() {
-            let budget = Budget::full();
-            if self.unfinished.ready(self.mm, &budget).is_ok() {
+            if self.unfinished.ready(self.mm, &self.budget).is_ok() {
                 break;
             }
-            if (self.pause)() {
-                return Err(Preempted);
-            }
+            self.rest()?;
         }
         Ok(())
     }

@@ -187,26 +187,32 @@ pub fn spin_for(nanos: u64) {
     }
 }
 
+/// Starts the clock of tests: a TSC of nanoseconds. The first call counts.
+#[cfg(test)]
+pub fn start_for_tests() {
+    static STARTED: std::sync::Once = std::sync::Once::new();
+    STARTED.call_once(|| {
+        let rates = Rates {
+            tsc_hz: 1_000_000_000,
+            tsc_invariant: true,
+            timer: CpuTimer::TscDeadline,
+            reference: crate::arch::clock::Reference {
+                name: "test",
+                hz: 1_000_000_000,
+                mask: u64::MAX,
+            },
+        };
+        init(rates, Some(5));
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::clock::Reference;
 
     #[test]
     fn time_starts_at_zero_and_does_not_run_back() {
-        init(
-            Rates {
-                tsc_hz: 1_000_000_000,
-                tsc_invariant: true,
-                timer: CpuTimer::TscDeadline,
-                reference: Reference {
-                    name: "test",
-                    hz: 1_000_000_000,
-                    mask: u64::MAX,
-                },
-            },
-            Some(5),
-        );
+        start_for_tests();
         let a = now();
         let s = snapshot();
         assert!(a <= s.now);

@@ -10,7 +10,7 @@ use crate::arch::{FrameMem, Tlb};
 use crate::domain::VcpuState;
 use crate::mm::Mm;
 use crate::pv_mm::run::{Halt, Preempted, Runner};
-use crate::pv_mm::{Rights, descriptors, promote};
+use crate::pv_mm::{Budget, Rights, descriptors, promote};
 use xen_abi::arch_x86::VcpuGuestContext;
 
 /// Descriptors in a page.
@@ -96,6 +96,7 @@ impl Named {
                 mm,
                 unfinished: &mut state.unfinished,
                 pause,
+                budget: Budget::full(),
             };
             runner.release_root(has)?;
             if let Some(mfn) = wanted {
@@ -142,6 +143,7 @@ pub(super) fn give_back<M: FrameMem, T: Tlb>(
         mm,
         unfinished: &mut state.unfinished,
         pause,
+        budget: Budget::full(),
     };
     runner.release_root(&mut state.user_root)?;
     runner.release_root(&mut state.kernel_root)

@@ -17,9 +17,6 @@ use xen_abi::event_channel::EVTCHN_FIFO_NR_CHANNELS;
 
 /// Flags a PV domain may be made with.
 const FLAGS: u32 = abi::XEN_DOMCTL_CDF_XS_DOMAIN;
-/// Most frames a domain's tables of grants or mappings may have: beyond that a number is a
-/// mistake.
-const MOST_GRANT_FRAMES: u32 = 1 << 16;
 
 impl From<CreateError> for Error {
     /// Source: what Xen 4.17 answers in each case.
@@ -53,10 +50,11 @@ pub(super) fn create(_: &Call<'_>, request: &mut Request) -> Result<After, Error
     let (Some(vcpus), false) = (vcpus, refused) else {
         return Err(Error::Invalid);
     };
-    let frames = |asked: i32, default: u32| match u32::try_from(asked) {
-        Ok(n) if n <= MOST_GRANT_FRAMES => Ok(n),
+    // As on Xen the default is the most.
+    let frames = |asked: i32, most: u32| match u32::try_from(asked) {
+        Ok(n) if n <= most => Ok(n),
         Ok(_) => Err(Error::Invalid),
-        Err(_) => Ok(default),
+        Err(_) => Ok(most),
     };
     let mut roles = Roles::empty();
     if c.flags & abi::XEN_DOMCTL_CDF_XS_DOMAIN != 0 {

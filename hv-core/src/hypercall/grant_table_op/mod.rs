@@ -11,6 +11,7 @@ mod map;
 mod table;
 mod unmap;
 
+use super::mmu::Stretch;
 use super::{Call, Error, HypercallResult, Reply};
 use crate::addr::{DomId, GuestVa};
 use crate::arch::machine;
@@ -44,7 +45,7 @@ pub fn grant_table_op(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         }
         abi::GNTTABOP_UNMAP_GRANT_REF => unmap::unmap(call, args),
         abi::GNTTABOP_COPY => each::<abi::GnttabCopy>(call, args, |call, at| copy::copy(call, at)),
-        abi::GNTTABOP_SETUP_TABLE => table::setup(call, at, count),
+        abi::GNTTABOP_SETUP_TABLE => table::setup(call, args),
         abi::GNTTABOP_QUERY_SIZE => table::query_size(call, at, count),
         abi::GNTTABOP_SET_VERSION => table::set_version(call, at, count),
         abi::GNTTABOP_GET_VERSION => table::get_version(call, at, count),
@@ -61,9 +62,13 @@ fn each<T>(
     let [cmd, at, count, ..] = args;
     let mut at = GuestVa(at);
     let count = u64::from(count as u32);
+    let mut stretch = Stretch::begin();
     for done in 0..count {
-        if done > 0 && done % BATCH == 0 && machine::preempt_point() {
-            return Ok(Reply::Continue([cmd, at.0, count - done, 0, 0, 0]));
+        if done > 0 && stretch.is_over(done, BATCH) {
+            if machine::preempt_point() {
+                return Ok(Reply::Continue([cmd, at.0, count - done, 0, 0, 0]));
+            }
+            stretch = Stretch::begin();
         }
         one(call, at)?;
         at = at.add(size_of::<T>() as u64);

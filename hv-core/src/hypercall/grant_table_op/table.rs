@@ -6,25 +6,50 @@ use crate::addr::GuestVa;
 use crate::domain::Domain;
 use crate::fallible::Arc;
 use crate::grant::GrantError;
-use crate::hypercall::{Call, Error, HypercallResult, Reply};
+use crate::hypercall::{Call, Error, HypercallResult, Reply, mmu};
 use core::mem::offset_of;
 use xen_abi::grant_table as abi;
 
+/// Frames made between two looks at what else this CPU has to do.
+const BATCH: u32 = 16;
+
 /// `GNTTABOP_setup_table`: grows the table and lists its frames.
-pub(super) fn setup(call: &Call<'_>, at: GuestVa, count: u32) -> HypercallResult {
-    if count != 1 {
+pub(super) fn setup(call: &Call<'_>, args: [u64; 6]) -> HypercallResult {
+    let [_, at, count, ..] = args;
+    let at = GuestVa(at);
+    if count as u32 != 1 {
         return Err(Error::Invalid);
     }
     let mut op: abi::GnttabSetupTable = call.guest().read(at)?;
-    op.status = status(grow_and_list(call, &op));
+    op.status = match grow(call, &op) {
+        Ok(None) => return Ok(Reply::Continue(args)),
+        Ok(Some(domain)) => status(list(call, &op, &domain)),
+        Err(why) => why.status(),
+    };
     let place = at.add(offset_of!(abi::GnttabSetupTable, status) as u64);
     call.guest().write(place, &op.status)?;
     Ok(Reply::Done(0))
 }
 
-fn grow_and_list(call: &Call<'_>, op: &abi::GnttabSetupTable) -> Result<(), GrantError> {
+/// Makes the table as long as asked for; whose it is, or `None` if that takes another call.
+fn grow(call: &Call<'_>, op: &abi::GnttabSetupTable) -> Result<Option<Arc<Domain>>, GrantError> {
     let domain = subject(call, op.dom)?;
-    domain.grow_grants(op.nr_frames)?;
+    let (mut has, most) = domain.grants.size();
+    if op.nr_frames > most {
+        return Err(GrantError::General);
+    }
+    while has < op.nr_frames {
+        has = op.nr_frames.min(has + BATCH);
+        domain.grow_grants(has)?;
+        if has < op.nr_frames && mmu::pause() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(domain))
+}
+
+/// Tells the caller the table's frames.
+fn list(call: &Call<'_>, op: &abi::GnttabSetupTable, domain: &Domain) -> Result<(), GrantError> {
     for n in 0..op.nr_frames {
         let frame = domain.grants.frame(n).ok_or(GrantError::General)?.raw();
         call.guest()

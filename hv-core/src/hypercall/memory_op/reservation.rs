@@ -51,7 +51,7 @@ fn prepare(call: &Call<'_>, cmd: u32, start: u64, arg: GuestVa) -> Option<(Job, 
         list: GuestVa(r.extent_start),
         start,
         count: r.nr_extents,
-        request: Request::below(r.extent_order, address_bits),
+        request: Request::below(r.extent_order, address_bits).pausing(),
     };
     Some((job, subject.id))
 }
@@ -62,6 +62,14 @@ pub(super) fn address_bits(mem_flags: u32) -> Option<u32> {
         0 => Some(64),
         bits if bits > crate::addr::PAGE_SHIFT => Some(bits),
         _ => None,
+    }
+}
+
+/// Lets interrupts in now and then in the middle of a large extent, which is brought to its end
+/// whatever waits.
+fn let_in(frame: u64) {
+    if (frame + 1).is_multiple_of(4 * STRETCH) {
+        let _ = mmu::pause();
     }
 }
 
@@ -118,6 +126,7 @@ impl Job {
         for n in 0..1 << self.request.order {
             let mfn = Mfn::from_guest(first.checked_add(n)?)?;
             mm.release_frame(mfn, owner).ok()?;
+            let_in(n);
         }
         Some(())
     }
@@ -133,6 +142,7 @@ impl Job {
         let mfn = mm.alloc_for(owner, self.request).ok()?;
         for n in 0..1 << self.request.order {
             mm.name_frame(mfn.offset(n), owner, Pfn(pfn.wrapping_add(n)));
+            let_in(n);
         }
         space.write(at, &mfn.raw()).ok()
     }

@@ -60,6 +60,9 @@ impl Group {
     }
 }
 
+/// Rounds in which what some do not want is given to the others.
+const MOST_ROUNDS: u32 = 8;
+
 /// Shares `elapsed` nanoseconds of `cpus` CPUs out; what each unit gets is left in its `share`.
 /// `units` are all there are, with their groups, and say what they want.
 pub(super) fn distribute<'a>(
@@ -82,8 +85,9 @@ pub(super) fn distribute<'a>(
         }
     }
     let open = |(unit, _): &(&CreditUnit, &Group)| unit.open.load(Relaxed);
-    // Each round settles a unit or is the last.
-    loop {
+    // Each round settles a unit or is the last. Guests choose what they want, and so how many
+    // rounds there would be: a few are enough, after which nobody gets more than it wants either.
+    for _ in 0..MOST_ROUNDS {
         let (at, of) = (left, weight);
         let mut settled = false;
         for (unit, group) in units.clone().filter(open) {
@@ -103,7 +107,9 @@ pub(super) fn distribute<'a>(
     }
     for (unit, group) in units.filter(open) {
         let own = u64::from(group.weight.load(Relaxed));
-        unit.share.store(part(left, own, weight), Relaxed);
+        let limit = group.limit(unit.wanted.load(Relaxed), elapsed);
+        unit.share
+            .store(part(left, own, weight).min(limit), Relaxed);
     }
 }
 
