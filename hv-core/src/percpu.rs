@@ -34,6 +34,7 @@ impl<T> PerCpu<T> {
 
     /// Makes the slots of CPUs 1 to `count - 1`. The first call counts. At boot, before any of
     /// these CPUs runs: there is no way on without the memory.
+    #[allow(clippy::disallowed_methods, reason = "at boot only")]
     pub fn make_room(&self, count: usize, mut slot: impl FnMut() -> T) {
         self.others
             .call_once(|| (1..count).map(|_| Line(slot())).collect());

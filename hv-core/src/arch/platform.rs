@@ -205,6 +205,7 @@ impl Platform {
     /// Which processors to use, the one with APIC id `boot` first and the others in the
     /// firmware's order: `most` at most. Without `wide` APICs can be told of 8-bit ids only
     /// (xAPIC mode), and others cannot be started.
+    #[allow(clippy::disallowed_methods, reason = "at boot only")]
     #[must_use]
     pub fn choose_processors(&self, boot: u32, most: usize, wide: bool) -> Chosen {
         let me = self.processors.iter().find(|p| p.apic_id == boot);

@@ -19,6 +19,7 @@ static ONLINE: AtomicCpuMask = AtomicCpuMask::new(CpuMask::only(CpuId(0)));
 
 /// Numbers the processors: the one that runs is CPU 0, the others follow in the
 /// firmware's order, up to `most` in all. The local APIC has been set up.
+#[allow(clippy::disallowed_methods, reason = "at boot only")]
 pub fn init(platform: &Platform, most: usize) {
     let most = most.clamp(1, MAX_CPUS);
     let chosen = platform.choose_processors(apic::id(), most, apic::names_wide_ids());

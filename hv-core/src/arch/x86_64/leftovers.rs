@@ -63,6 +63,7 @@ pub fn match_memory_types() -> bool {
 }
 
 /// The registers of memory types, as they are.
+#[allow(clippy::disallowed_methods, reason = "at boot only")]
 fn memory_types() -> Vec<(u32, u64)> {
     const MTRR: u32 = 1 << 12;
     if core::arch::x86_64::__cpuid(1).edx & MTRR == 0 {

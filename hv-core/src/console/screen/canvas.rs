@@ -37,6 +37,7 @@ pub struct Canvas<M> {
 
 impl<M: ScreenMem> Canvas<M> {
     /// A canvas on `memory`, which `screen` describes. `None` if text cannot be drawn there.
+    #[allow(clippy::disallowed_methods, reason = "at boot only")]
     pub fn new(screen: &Framebuffer, memory: M) -> Option<Self> {
         let mode = Mode::of(screen, (font::WIDTH as u32, font::HEIGHT as u32))?;
         let cells = |byte| -> Box<[AtomicU8]> {

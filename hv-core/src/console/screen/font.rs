@@ -24,6 +24,7 @@ pub struct Font(Box<[Glyph]>);
 
 impl Font {
     /// Unpacks the font. Allocates.
+    #[allow(clippy::disallowed_methods, reason = "at boot only")]
     pub fn new() -> Self {
         Self((FIRST..END).map(glyph).collect::<Vec<_>>().into())
     }

@@ -8,6 +8,8 @@ use crate::arch::efi::firmware::region_of;
 use crate::arch::efi::runtime::{self, Name, Status};
 use crate::arch::efi::{self, Services};
 use crate::arch::machine::efi_runtime;
+use crate::fallible::{self, Grow};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use xen_abi::platform as abi;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -207,7 +209,7 @@ fn set_variable(call: &mut Call<'_>, op: &mut abi::XenpfEfiRuntimeCall) -> Resul
 fn next_name(call: &mut Call<'_>, op: &mut abi::XenpfEfiRuntimeCall) -> Result<Status, Error> {
     let mut next: abi::EfiNextVariableName = get(&op.u)?;
     let room = next.size.min(2 * MAX_NAME as u64);
-    let mut name: Vec<u16> = zeroes(room.div_ceil(2) + 1)?;
+    let mut name: Box<[u16]> = zeroes(room.div_ceil(2) + 1)?;
     let bytes = &mut name.as_mut_bytes()[..room as usize];
     call.guest().read_bytes(GuestVa(next.name), bytes)?;
     let (status, size) =
@@ -248,7 +250,7 @@ fn read_name(call: &Call<'_>, at: u64) -> Result<Vec<u16>, Error> {
         .map_err(|_| Error::NoMemory)?;
     while name.len() < MAX_NAME {
         let next: u16 = guest.read(GuestVa(at).add(2 * name.len() as u64))?;
-        name.push(next);
+        name.push_reserved(next);
         if next == 0 {
             return Ok(name);
         }
@@ -257,12 +259,8 @@ fn read_name(call: &Call<'_>, at: u64) -> Result<Vec<u16>, Error> {
 }
 
 /// So many zeroes.
-fn zeroes<T: Default + Clone>(count: u64) -> Result<Vec<T>, Error> {
-    let mut all = Vec::new();
-    all.try_reserve_exact(count as usize)
-        .map_err(|_| Error::NoMemory)?;
-    all.resize(count as usize, T::default());
-    Ok(all)
+fn zeroes<T: Default>(count: u64) -> Result<Box<[T]>, Error> {
+    Ok(fallible::boxed_slice(count as usize, |_| T::default())?)
 }
 
 /// The struct at the start of a union.

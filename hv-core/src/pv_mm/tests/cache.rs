@@ -11,7 +11,7 @@ fn cache_types_of_every_kind_of_frame() {
     let (l1, own) = (g.page(), g.page());
     pin(&g.mm, &g.rights(), l1, 1, &Budget::endless()).unwrap();
     let other = DomId(2);
-    g.mm.accounts.open(other).set_max(8);
+    g.mm.accounts.open(other).unwrap().set_max(8);
     let theirs = g.mm.alloc_for(other, Request::anywhere(0)).unwrap();
     let shared = g.mm.alloc_shared(g.id).unwrap();
     let made = [Held::Ref, Held::Type(FrameType::Writable)].map(|held| (shared, held));
