@@ -17,7 +17,11 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let file = hypervisor(args.debug)?;
+    let file = hypervisor(if args.debug {
+        Build::Checked
+    } else {
+        Build::Released
+    })?;
     println!(
         "{} ({} KiB)",
         paths::shown(&file),
@@ -26,18 +30,44 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Which hypervisor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Build {
+    /// What users get.
+    #[default]
+    Released,
+    /// With debug assertions and checks of overflow.
+    Checked,
+    /// Tells for how long it kept interrupts off (the feature `bounds`).
+    Measured,
+}
+
+impl Build {
+    /// Its profile, a section of `Cargo.toml`.
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Released => "release",
+            Self::Checked => "checked",
+            Self::Measured => "measured",
+        }
+    }
+}
+
 /// Compiles the hypervisor; returns the bootable file.
 ///
 /// # Errors
 /// When it does not compile.
-pub fn hypervisor(debug: bool) -> Result<PathBuf> {
+pub fn hypervisor(build: Build) -> Result<PathBuf> {
     setup::ensure(&[Need::Target])?;
-    let profile = if debug { "checked" } else { "release" };
+    let profile = build.profile();
     let mut cargo = process::cargo();
     cargo
         .args(["build", "--quiet", "--profile", profile])
         .args(["--package", "oxen-boot", "--bin", "oxen"])
         .args(["--target", setup::BARE_METAL]);
+    if build == Build::Measured {
+        cargo.args(["--features", "oxen-boot/bounds"]);
+    }
     process::run(&mut cargo)?;
     let built = paths::cargo_target()
         .join(setup::BARE_METAL)
@@ -48,7 +78,7 @@ pub fn hypervisor(debug: bool) -> Result<PathBuf> {
         std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
     let image = symbols::finish(&linked).with_context(|| built.display().to_string())?;
     ensure!(
-        debug || image.len() <= MOST_BYTES,
+        build != Build::Released || image.len() <= MOST_BYTES,
         "the hypervisor has {} bytes, more than {MOST_BYTES}",
         image.len()
     );

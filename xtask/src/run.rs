@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::build::{self, Build};
 use crate::dom0::{self, Flavour};
 use crate::image::Stack;
 use crate::machine::{self, Console, Machine};
 use crate::serial::{self, Event, Outcome};
 use crate::toolstack::Toolstack;
-use crate::{build, guest, initramfs, paths};
+use crate::{guest, initramfs, paths};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -72,6 +73,9 @@ pub struct Parts {
     /// The hypervisor with debug assertions and checks of overflow
     #[arg(long)]
     pub debug: bool,
+    /// The hypervisor that measures how long interrupts are off: for `bench bounds`.
+    #[arg(skip)]
+    pub measured: bool,
     /// More of dom0's files, by their path: for scripts.
     #[arg(skip)]
     pub files: Vec<(String, Vec<u8>)>,
@@ -112,7 +116,7 @@ impl Parts {
     pub fn stack(&self, initrd: Option<PathBuf>) -> Result<Stack> {
         let (packed, elf) = match self.hypervisor {
             Hypervisor::Oxen => {
-                let file = build::hypervisor(self.debug)?;
+                let file = build::hypervisor(self.build())?;
                 (Some(file.clone()), Some(file))
             }
             Hypervisor::Xen => {
@@ -153,6 +157,14 @@ impl Parts {
                 Toolstack::Xl | Toolstack::Ox => Some(guest::disk()?),
             },
         })
+    }
+
+    fn build(&self) -> Build {
+        match (self.debug, self.measured) {
+            (true, _) => Build::Checked,
+            (false, true) => Build::Measured,
+            (false, false) => Build::Released,
+        }
     }
 
     fn toolstack(&self) -> Toolstack {

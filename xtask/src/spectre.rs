@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    build::hypervisor(false)?;
+    build::hypervisor(build::Build::Released)?;
     let image = std::fs::read(paths::cache()?.join("oxen.debug"))?;
     let branches = branches(&image)?;
     if args.list {
@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 /// # Errors
 /// With each branch that is not accounted for.
 pub fn check() -> Result<()> {
-    build::hypervisor(false)?;
+    build::hypervisor(build::Build::Released)?;
     judge(&branches(&std::fs::read(
         paths::cache()?.join("oxen.debug"),
     )?)?)

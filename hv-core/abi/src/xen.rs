@@ -94,6 +94,8 @@ pub const HYPERVISOR_HYPFS_OP: u64 = 42;
 pub const HYPERVISOR_ARCH_0: u64 = 48;
 /// x86: continuation of paging `domctl`s.
 pub const HYPERVISOR_ARCH_1: u64 = 49;
+/// Hypercall number, for the architecture.
+pub const HYPERVISOR_ARCH_7: u64 = 55;
 /// First number that is no hypercall (Xen's table size).
 pub const NR_HYPERCALLS: u64 = 64;
 

@@ -261,6 +261,8 @@ nothing! {
     port_out(u16, u8, u32);
     /// Writes PCI configuration space.
     pci_write(u16, u16, u8, u32);
+    /// Lets interrupts in.
+    let_interrupts_in();
     /// Ends the interrupt in service.
     service_flushes();
     /// Ends the interrupt.

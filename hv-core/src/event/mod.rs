@@ -89,6 +89,8 @@ pub struct PortTable {
     /// Port of each physical interrupt (0: none).
     pirqs: Box<[AtomicU32]>,
     admin: Lock<Admin>,
+    /// Where closing all ports goes on ([`Self::close_some`]).
+    closed_below: AtomicU32,
     /// Whether `fifo` holds something; changes under both locks.
     fifo_on: AtomicBool,
     fifo: Lock<Option<Fifo>>,
@@ -131,6 +133,7 @@ impl PortTable {
                     dying: false,
                 },
             ),
+            closed_below: AtomicU32::new(1),
             fifo_on: AtomicBool::new(false),
             fifo: Lock::new(Level::EventQueue, None),
         };

@@ -44,15 +44,8 @@ fn write(call: &Call<'_>, args: [u64; 6], count: u64, from: GuestVa) -> Hypercal
     if done == count {
         return Ok(Reply::Done(0));
     }
-    let [command, _, _, a, b, c] = args;
-    Ok(Reply::Continue([
-        command,
-        count - done,
-        from.add(done).0,
-        a,
-        b,
-        c,
-    ]))
+    let left = count - done;
+    Ok(Reply::go_on(args, [args[0], left, from.add(done).0]))
 }
 
 fn read(call: &Call<'_>, count: u64, to: GuestVa) -> HypercallResult {

@@ -224,7 +224,7 @@ pub(super) fn write_done<M: FrameMem>(
 pub(super) fn rest_of_list(args: [u64; 6], size: u64, done: u32, count: u32) -> Reply {
     let rest = (count - done) | xen_abi::xen::MMU_UPDATE_PREEMPTED;
     let list = args[0].wrapping_add(size * u64::from(done));
-    Reply::Continue([list, u64::from(rest), args[2], args[3], 0, 0])
+    Reply::go_on(args, [list, u64::from(rest)])
 }
 
 /// The frame a guest names.

@@ -30,6 +30,8 @@ pub mod set_gdt;
 pub mod set_segment_base;
 pub mod set_trap_table;
 pub mod stack_switch;
+#[cfg(all(feature = "bounds", target_os = "none"))]
+pub mod stretch;
 pub mod sysctl;
 pub mod table;
 pub mod timer;
@@ -55,8 +57,22 @@ pub enum Reply {
     /// Finished, with this value for `rax`.
     Done(u64),
     /// Stopped to let events in: the guest re-executes the call with these
-    /// arguments. They come back through the guest, so they are checked again.
+    /// arguments. They come back through the guest, so they are checked again. What the call does not
+    /// take is what it was: the guest's compiler keeps other things in those registers.
     Continue([u64; 6]),
+}
+
+impl Reply {
+    /// Goes on with the first `N` of `args` replaced by `first`.
+    #[must_use]
+    pub const fn go_on<const N: usize>(mut args: [u64; 6], first: [u64; N]) -> Self {
+        let mut n = 0;
+        while n < N {
+            args[n] = first[n];
+            n += 1;
+        }
+        Self::Continue(args)
+    }
 }
 
 /// Result of a hypercall handler.

@@ -25,7 +25,7 @@ pub fn multicall(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         // An entry may be a list itself, so the number of entries says little.
         if done > 0 && stretch.is_over(done, BATCH) {
             if machine::preempt_point() {
-                return Ok(Reply::Continue([at.0, count - done, 0, 0, 0, 0]));
+                return Ok(Reply::go_on(args, [at.0, count - done]));
             }
             stretch = Stretch::begin();
         }
@@ -50,7 +50,7 @@ pub fn multicall(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
                 // The entry itself is to go on: it describes its own remainder.
                 entry.args = rest;
                 call.guest().write(at, &entry)?;
-                return Ok(Reply::Continue([at.0, count - done, 0, 0, 0, 0]));
+                return Ok(Reply::go_on(args, [at.0, count - done]));
             }
             Err(error) => super::refused(call, entry.op, entry.args, error),
         };

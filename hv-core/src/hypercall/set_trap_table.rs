@@ -29,8 +29,7 @@ pub fn set_trap_table(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         }
         call.state.traps[usize::from(info.vector)] = gate(&info)?;
     }
-    let [_, a, b, c, d, e] = args;
-    Ok(Reply::Continue([entry(list, BATCH).0, a, b, c, d, e]))
+    Ok(Reply::go_on(args, [entry(list, BATCH).0]))
 }
 
 fn entry(list: GuestVa, n: u64) -> GuestVa {

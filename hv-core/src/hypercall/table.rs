@@ -116,6 +116,11 @@ const fn table() -> [Option<Entry>; abi::NR_HYPERCALLS as usize] {
         "trace buffers, performance counters, power management, pools other than 0",
     ));
     t[abi::HYPERVISOR_SCHED_OP as usize] = Some(done("sched_op", sched_op::sched_op));
+    #[cfg(all(feature = "bounds", target_os = "none"))]
+    {
+        t[abi::HYPERVISOR_ARCH_7 as usize] =
+            Some(done("longest_stretch", super::stretch::take_longest));
+    }
     t
 }
 

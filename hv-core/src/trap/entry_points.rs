@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "called by entry code with raw frames")]
 
 use super::{exceptions, exit, interrupt, switch};
-use crate::arch::machine::{self, local};
+use crate::arch::machine::{self, local, stretch};
 use crate::arch::regs::GuestRegs;
 use crate::hypercall::{self, crash_domain};
 
@@ -13,6 +13,7 @@ use crate::hypercall::{self, crash_domain};
 /// # Safety
 /// Entry code calls it, with this CPU's entry frame, on the empty hypervisor stack.
 pub unsafe extern "C" fn guest_syscall(frame: *mut GuestRegs) -> *mut GuestRegs {
+    stretch::begin();
     // SAFETY: entry code calls with this CPU's frame, and nobody holds the loan.
     let mut call = unsafe { local::lend(frame) };
     let mut changed = false;
@@ -30,6 +31,7 @@ pub unsafe extern "C" fn guest_syscall(frame: *mut GuestRegs) -> *mut GuestRegs 
 /// # Safety
 /// Entry code calls it, with this CPU's entry frame, on the empty hypervisor stack.
 pub unsafe extern "C" fn guest_trap(frame: *mut GuestRegs) -> *mut GuestRegs {
+    stretch::begin();
     // SAFETY: as above.
     let mut call = unsafe { local::lend(frame) };
     let vector = call.regs.vector;
@@ -68,6 +70,7 @@ fn leave(
     } else {
         machine::resume_fast(call.state);
     }
+    stretch::end();
     frame
 }
 
@@ -91,7 +94,9 @@ pub unsafe extern "C" fn host_trap(frame: *mut GuestRegs) {
     // SAFETY: entry code passes a frame on the current stack.
     let regs = unsafe { &mut *frame };
     if regs.vector >= 0x20 {
+        stretch::begin();
         interrupt::handle(regs.vector as u8);
+        stretch::end();
         return;
     }
     if let Some(resume) = machine::exception_fixup(regs.rip) {

@@ -19,6 +19,8 @@ use core::sync::atomic::Ordering;
 pub fn work() {
     let here = machine::cpu_id();
     loop {
+        // What the guest asked for may have taken long, and so may the work.
+        machine::let_interrupts_in();
         let mut bits = machine::take_work();
         let mut now = time::now();
         if bits & machine::WORK_TIMER != 0 && expire(now) {

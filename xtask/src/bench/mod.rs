@@ -16,6 +16,8 @@ mod time;
 
 use std::process::ExitCode;
 
+pub use table::grouped;
+
 use anyhow::{Context, Result};
 
 use crate::machine::Machine;

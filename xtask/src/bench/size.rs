@@ -7,7 +7,7 @@ use crate::{build, dom0};
 
 pub fn run() -> Result<()> {
     let xen = dom0::xen()?.elf.metadata()?.len();
-    let oxen = build::hypervisor(false)?.metadata()?.len();
+    let oxen = build::hypervisor(build::Build::Released)?.metadata()?.len();
     println!("Hypervisor's file, stripped, in bytes");
     let row = vec![
         "size".to_owned(),

@@ -34,9 +34,9 @@ pub struct Options {
     /// Physical CPUs of the machine
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     smp: u32,
-    /// Writes docs/matrix.md from what the matrix found
+    /// Writes docs/matrix.md from what the matrix found, and docs/bounds.md from what `bounds` measured
     #[arg(long)]
-    write_docs: bool,
+    pub write_docs: bool,
     /// Shows what scripts in dom0 say
     #[arg(long)]
     show: bool,
@@ -337,6 +337,8 @@ impl Play {
         let parts = Parts {
             hypervisor,
             toolstack: Some(toolstack),
+            // What a fuzzer does wrong shall be seen where it happens.
+            debug: self.scenario == Scenario::Fuzz,
             hv_append: match (on_oxen, self.scenario) {
                 // A prime, so that it is another allocation each time.
                 (true, Scenario::Shortage) => format!("{DOM0_MEMORY} frame_check alloc-fail=97"),

@@ -2,6 +2,7 @@
 //! `N passed, M failed` on a line of its own, and fails when anything did.
 
 mod boots;
+mod bounds;
 mod cpus;
 mod devices;
 mod domains;
@@ -26,7 +27,7 @@ use report::Report;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these parts, and all but `sanitize` when none is named
+    /// Only these parts, and all but `sanitize` and `bounds` when none is named
     #[arg(value_enum, value_name = "PART")]
     parts: Vec<Part>,
     /// A few direct boots instead of all, no Miri
@@ -71,6 +72,8 @@ pub enum Part {
     Guests,
     /// A tiny PV kernel on each of 130 CPUs
     Cpus,
+    /// For how long interrupts are off at most
+    Bounds,
     /// Debian's kernels on many machines
     Boots,
     /// What a machine without a serial port shows
@@ -95,6 +98,8 @@ impl Args {
             Part::Miri => !self.quick && !self.no_miri,
             // Another compilation of nearly everything.
             Part::Sanitize => false,
+            // Until docs/bounds.md is there to compare with.
+            Part::Bounds => false,
             Part::Screen | Part::Devices | Part::Load | Part::Domains => !self.quick,
             Part::Lints | Part::Host | Part::Guests | Part::Cpus | Part::Boots => true,
         };
@@ -141,6 +146,7 @@ impl Args {
             // Nobody else's letters are known.
             Part::Screen if on != Hypervisor::Oxen => {}
             Part::Screen => screen::run(report),
+            Part::Bounds => bounds::run(report, self.domains.write_docs),
             Part::Devices => devices::run(report, on),
             Part::Load => boots::load(report, on, self.load_seconds),
             Part::Domains => domains::run(report, self.on, &self.domains),

@@ -68,12 +68,23 @@ pub fn debug_in_hypervisor(regs: &mut GuestRegs) {
     regs.rflags |= RFLAGS_RF;
 }
 
-/// Opens interrupts for a moment, so that what is pending is taken, and says whether
-/// a long operation should stop here. No lock is held.
-#[must_use]
-pub fn preempt_point() -> bool {
+/// Opens interrupts for a moment, so that what is pending is taken. No lock is held but that of the
+/// loaded vCPU's state.
+pub fn let_interrupts_in() {
+    debug_assert!(
+        super::local::with_held_locks(|held| held[1..].iter().all(|n| *n == 0)),
+        "interrupts are let in with a lock held"
+    );
+    super::stretch::end();
     // SAFETY: handlers run on this stack and come back; see `trap::host_trap`.
     unsafe { asm!("sti", "nop", "cli", options(nostack)) };
+    super::stretch::begin();
+}
+
+/// Lets interrupts in, and says whether a long operation should stop here.
+#[must_use]
+pub fn preempt_point() -> bool {
+    let_interrupts_in();
     if super::local::work_pending() {
         return true;
     }

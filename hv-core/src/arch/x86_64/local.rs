@@ -53,6 +53,9 @@ pub struct CpuLocal {
     pub(super) xcr0: Cell<u64>,
     /// Serial number of the domain whose vCPU was loaded last.
     pub(super) last_vcpu: Cell<(u64, u16)>,
+    /// When interrupts were possible last.
+    #[cfg(feature = "bounds")]
+    pub(super) stretch_began: Cell<u64>,
 }
 
 impl CpuLocal {
@@ -70,6 +73,8 @@ impl CpuLocal {
             cr4: Cell::new(0),
             xcr0: Cell::new(0),
             last_vcpu: Cell::new((0, 0)),
+            #[cfg(feature = "bounds")]
+            stretch_began: Cell::new(0),
         }
     }
 }
@@ -229,10 +234,12 @@ pub fn wait_for_interrupt() {
         return;
     }
     super::speculation::before_halt();
+    super::stretch::end();
     // SAFETY: interrupts open only with the halt (STI holds them back for one
     // instruction), so a wake-up between the look above and here is not lost.
     // Handlers run on this stack and come back; see `trap::host_trap`.
     unsafe { core::arch::asm!("sti", "hlt", "cli", options(nostack)) };
+    super::stretch::begin();
     super::speculation::after_halt();
 }
 

@@ -18,6 +18,7 @@ pub mod power;
 mod screen;
 pub mod smp;
 pub mod speculation;
+pub mod stretch;
 pub mod tlb;
 mod uart_port;
 

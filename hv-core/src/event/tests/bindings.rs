@@ -244,7 +244,8 @@ fn a_reset_closes_in_steps() {
     while b.table.close_some(4, &b, |_| Some(&a)) == Reset::More {
         rounds += 1;
     }
-    assert_eq!(rounds, 3);
+    // Three to close eleven ports, and one for the closed ones behind them.
+    assert_eq!(rounds, 4);
     assert!(!b.lines[3].load(Ordering::SeqCst));
     assert_eq!(b.table.open_ports(), 0);
     assert_eq!(b.table.status(line.0).unwrap().binding, Binding::Closed);
@@ -385,4 +386,47 @@ fn a_line_and_its_port_are_bound_and_closed_together() {
     });
     let connected = g.lines[3].load(Ordering::SeqCst);
     assert_eq!(connected, g.table.pirq_port(3).is_some());
+}
+
+#[test]
+fn ports_opened_behind_a_reset_that_was_left_are_closed_by_the_next() {
+    let a = Guest::new(1, 1);
+    for _ in 0..40 {
+        let _ = a.table.alloc_unbound(DomId(0)).unwrap();
+    }
+    let step = || a.table.close_some(4, &a, alone);
+    // The caller of this reset dies, and the lowest ports are opened again.
+    for _ in 0..3 {
+        assert_eq!(step(), Reset::More);
+    }
+    let reopened = a.table.alloc_unbound(DomId(0)).unwrap();
+    assert!(reopened.0 < 12);
+    let mut steps = 0;
+    while step() == Reset::More {
+        steps += 1;
+        assert!(steps < 40, "it goes on where it was");
+    }
+    assert_eq!(a.table.open_ports(), 0);
+}
+
+#[test]
+fn closed_ports_are_not_passed_over_without_end() {
+    let a = Guest::new(1, 1);
+    let mut last = Port(0);
+    while let Ok(port) = a.table.alloc_unbound(DomId(0)) {
+        last = port;
+    }
+    for port in 1..last.0 {
+        let _ = a.table.close(port, &a, alone).unwrap();
+    }
+    // One port is open; a step passes over 16 closed ones for each that it may close.
+    let mut steps = 1;
+    while a.table.close_some(1, &a, alone) == Reset::More {
+        steps += 1;
+    }
+    assert!(
+        steps > last.0 / 16 && steps < last.0 / 8,
+        "{steps} for {last:?}"
+    );
+    assert_eq!(a.table.open_ports(), 0);
 }

@@ -26,7 +26,7 @@ fn fifo_errors() {
     }
     let full = t.expand_array(frame(), &g, |_| ());
     assert_eq!(full.unwrap_err().0, EventError::ArrayFull);
-    assert_eq!(t.close_some(1, &g, alone), Reset::Done);
+    assert_eq!(t.close_some(16, &g, alone), Reset::Done);
     assert_eq!(t.end_fifo().unwrap().into_frames().count(), 129);
     assert!(!t.is_fifo());
 }

@@ -12,7 +12,7 @@ use crate::irq;
 use xen_abi::event_channel as abi;
 
 /// Ports closed between two looks at what else this CPU has to do.
-const RESET_BATCH: usize = 64;
+const RESET_BATCH: usize = 32;
 
 /// `EVTCHNOP_bind_interdomain`.
 ///

@@ -66,7 +66,7 @@ fn each<T>(
     for done in 0..count {
         if done > 0 && stretch.is_over(done, BATCH) {
             if machine::preempt_point() {
-                return Ok(Reply::Continue([cmd, at.0, count - done, 0, 0, 0]));
+                return Ok(Reply::go_on(args, [cmd, at.0, count - done]));
             }
             stretch = Stretch::begin();
         }

@@ -41,7 +41,7 @@ pub(super) fn unmap(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
         at = at.add(batch * SIZE);
         left -= batch;
         if left > 0 && machine::preempt_point() {
-            return Ok(Reply::Continue([cmd, at.0, left, 0, 0, 0]));
+            return Ok(Reply::go_on(args, [cmd, at.0, left]));
         }
     }
     Ok(Reply::Done(0))

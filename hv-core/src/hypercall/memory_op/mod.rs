@@ -30,7 +30,7 @@ pub fn memory_op(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     match cmd {
         abi::XENMEM_INCREASE_RESERVATION
         | abi::XENMEM_DECREASE_RESERVATION
-        | abi::XENMEM_POPULATE_PHYSMAP => Ok(reservation::change(call, cmd, start, arg)),
+        | abi::XENMEM_POPULATE_PHYSMAP => Ok(reservation::change(call, args, cmd, start, arg)),
         abi::XENMEM_EXCHANGE => exchange::exchange(call, args),
         abi::XENMEM_MAXIMUM_RAM_PAGE => {
             no_extents(start)?;

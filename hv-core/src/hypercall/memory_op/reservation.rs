@@ -21,15 +21,16 @@ pub(super) fn max_order(domain: &Domain) -> u32 {
     if domain.privileged { 12 } else { 9 }
 }
 
-/// Handles the three commands; `start` extents are done already.
-pub(super) fn change(call: &Call<'_>, cmd: u32, start: u64, arg: GuestVa) -> Reply {
+/// Handles the three commands of the hypercall with arguments `args`; `start` extents are done
+/// already.
+pub(super) fn change(call: &Call<'_>, args: [u64; 6], cmd: u32, start: u64, arg: GuestVa) -> Reply {
     let Some((job, subject)) = prepare(call, cmd, start, arg) else {
         return Reply::Done(start);
     };
     let (done, interrupted) = job.run(host::get(), &call.guest(), subject, &mmu::pause);
     if interrupted {
         let again = u64::from(cmd) | done << abi::MEMOP_EXTENT_SHIFT;
-        return Reply::Continue([again, arg.0, 0, 0, 0, 0]);
+        return Reply::go_on(args, [again]);
     }
     Reply::Done(done)
 }

@@ -47,7 +47,7 @@ pub(super) fn acquire(
         if n > done && n.is_multiple_of(BATCH) && mmu::pause() {
             let again =
                 u64::from(abi::XENMEM_ACQUIRE_RESOURCE) | u64::from(n) << abi::MEMOP_EXTENT_SHIFT;
-            return Ok(Reply::Continue([again, args[1], 0, 0, 0, 0]));
+            return Ok(Reply::go_on(args, [again]));
         }
         let frame = first + n;
         subject.grow_grants(frame + 1).map_err(|_| Error::Invalid)?;

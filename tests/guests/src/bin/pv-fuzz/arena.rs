@@ -13,6 +13,7 @@ const REACH: u64 = 2 << 20;
 const L1_TABLES: usize = POOL_PAGES / 512 + 1;
 
 /// The tables that map the arena, looked up before anything is spoiled.
+#[derive(Clone, Copy)]
 struct Tables {
     /// What the first one maps begins here.
     base: u64,
@@ -48,6 +49,7 @@ pub struct Arena {
     pages: [(Page, u64); PAGES],
     tables: Tables,
     argument: usize,
+    spoiled: bool,
 }
 
 impl Arena {
@@ -61,7 +63,26 @@ impl Arena {
             tables: Tables::of(pages[0].0),
             pages,
             argument: 0,
+            spoiled: true,
         }
+    }
+
+    /// The same pages for another vCPU.
+    pub fn twin(&self) -> Self {
+        Self {
+            spoiled: true,
+            ..*self
+        }
+    }
+
+    /// Notes that the calls to come may change where exceptions and events lead.
+    pub fn spoil(&mut self) {
+        self.spoiled = true;
+    }
+
+    /// Whether they may have, since this was asked last.
+    pub fn take_spoiled(&mut self) -> bool {
+        core::mem::take(&mut self.spoiled)
     }
 
     /// A page for arguments, filled by the caller; a few take turns, so that nested ones differ.

@@ -3,6 +3,7 @@
 use crate::arena::Arena;
 use crate::kernel::Step;
 use crate::random::Random;
+use core::sync::atomic::{AtomicU64, Ordering};
 use test_guests::boot::start_info;
 use test_guests::hypercall::call;
 use xen_abi::event_channel::EVTCHNOP_RESET;
@@ -274,13 +275,32 @@ fn value(arena: &mut Arena, random: &mut Random, word: Word, depth: u32) -> u64 
     }
 }
 
-/// Words that a page of arguments gets.
+/// Words that a page of arguments gets, now and then.
 const FILLED: usize = 128;
+
+/// Whether a call may change where exceptions and events lead.
+fn spoils(number: u64) -> bool {
+    matches!(
+        number,
+        abi::HYPERVISOR_SET_TRAP_TABLE
+            | abi::HYPERVISOR_STACK_SWITCH
+            | abi::HYPERVISOR_SET_CALLBACKS
+            | abi::HYPERVISOR_CALLBACK_OP
+            | abi::HYPERVISOR_NMI_OP
+            | abi::HYPERVISOR_VCPU_OP
+    )
+}
 
 /// Fills a page with repetitions of `words`; its address.
 fn fill(arena: &mut Arena, random: &mut Random, words: &[Word], depth: u32) -> u64 {
     let page = arena.argument();
-    for (index, word) in words.iter().cycle().take(FILLED).enumerate() {
+    // What stands behind the first few is seldom read.
+    let filled = if random.once_in(8) {
+        FILLED
+    } else {
+        2 * words.len()
+    };
+    for (index, word) in words.iter().cycle().take(filled).enumerate() {
         // Structures within structures, but not without end.
         let word = match word {
             Struct(_) | Frames | Calls if depth > 2 || index >= 2 * words.len() => Address,
@@ -352,14 +372,26 @@ fn make(arena: &mut Arena, random: &mut Random, depth: u32) -> (u64, [u64; 5]) {
             *number
         };
         if !gives_up(number, &arguments) && (depth < 3 || number != abi::HYPERVISOR_MULTICALL) {
+            if spoils(number) {
+                arena.spoil();
+            }
             return (number, arguments);
         }
     }
 }
 
+/// Calls made by either vCPU; a multicall is one.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// Calls made so far.
+pub fn made() -> u64 {
+    CALLS.load(Ordering::Relaxed)
+}
+
 /// Makes one call.
 pub fn step(arena: &mut Arena, random: &mut Random) -> Step {
     let (number, arguments) = make(arena, random, 0);
+    CALLS.fetch_add(1, Ordering::Relaxed);
     if call(number, arguments) < 0 {
         Step::Refused
     } else {

@@ -1,10 +1,13 @@
-//! An unprivileged guest that means harm: a million hypercalls with random and structured
-//! arguments, rings that contradict themselves, page tables full of nonsense.
+//! A guest that attacks: hypercalls with random and structured arguments, rings that contradict
+//! themselves, page tables full of nonsense. A second vCPU, if there is one, does the same at the same
+//! time on the same pages, and enters the hypervisor in odd ways.
 //!
 //! The guest may well kill itself; whoever starts it counts what its lives did and looks whether
 //! anybody else noticed. Words of the command line: `mode=calls` (default), `mode=rings` or
 //! `mode=tables`; `count=N` steps (default 100000); `seed=N`. Prints `FUZZ <mode> seed S step N`
-//! now and then, at last `FUZZ done <mode> seed S steps N accepted A trapped T`, and powers off.
+//! now and then, with the number of hypercalls, at last `FUZZ done <mode> seed S step N calls C accepted A
+//! trapped T second S`, and powers off. N counts both vCPUs' steps, and S those of the second. The seed
+//! and a step's number make that step, not what happened before.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![allow(unsafe_code, reason = "the kernel's entry has a name")]
 
@@ -13,9 +16,13 @@ mod arena;
 #[cfg(target_os = "none")]
 mod calls;
 #[cfg(target_os = "none")]
+mod entries;
+#[cfg(target_os = "none")]
 mod random;
 #[cfg(target_os = "none")]
 mod rings;
+#[cfg(target_os = "none")]
+mod second;
 #[cfg(target_os = "none")]
 mod tables;
 
@@ -23,11 +30,11 @@ mod tables;
 mod kernel {
     use crate::arena::Arena;
     use crate::random::Random;
-    use crate::{calls, rings, tables};
+    use crate::{calls, rings, second, tables};
     use test_guests::{boot, power, println, shared, trap};
 
     /// Steps between two lines on the console.
-    const REPORT: u64 = 250;
+    const REPORT: u64 = 1000;
 
     /// What a step came to.
     #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,44 +56,94 @@ mod kernel {
         })
     }
 
-    fn kernel_main() -> ! {
-        let has = |mode: &[u8]| boot::cmd_line().split(|&b| b == b' ').any(|w| w == mode);
-        let count = number(b"count=").unwrap_or(100_000);
-        let seed = number(b"seed=").unwrap_or(1);
-        let (mode, step): (_, fn(&mut Arena, &mut Random) -> Step) = if has(b"mode=rings") {
-            ("rings", rings::step)
-        } else if has(b"mode=tables") {
-            ("tables", tables::step)
-        } else {
-            ("calls", calls::step)
-        };
-        let mut random = Random::new(seed);
-        let mut arena = Arena::new();
-        let (mut accepted, mut trapped) = (0_u64, 0_u64);
-        println!("FUZZ {mode} seed {seed} step 0");
-        for n in 1..=count {
-            // What random calls may have spoiled.
-            trap::init();
-            shared::set_upcall_mask(1);
-            let mut done = Step::Refused;
-            if trap::attempt(|| done = step(&mut arena, &mut random)).is_some() {
-                trapped += 1;
-                if !arena.repair() {
-                    println!(
-                        "FUZZ done {mode} seed {seed} steps {n} accepted {accepted} trapped {trapped}"
-                    );
-                    power::off();
-                }
-            }
-            accepted += u64::from(done == Step::Accepted);
-            if n % REPORT == 0 {
-                println!("FUZZ {mode} seed {seed} step {n}");
+    /// How this life goes.
+    #[derive(Clone, Copy)]
+    struct Life {
+        mode: &'static str,
+        step: fn(&mut Arena, &mut Random) -> Step,
+        count: u64,
+        seed: u64,
+    }
+
+    /// What came of it.
+    #[derive(Default)]
+    struct Sum {
+        steps: u64,
+        accepted: u64,
+        trapped: u64,
+    }
+
+    impl Life {
+        fn from_command_line() -> Self {
+            let has = |mode: &[u8]| boot::cmd_line().split(|&b| b == b' ').any(|w| w == mode);
+            let (mode, step): (_, fn(&mut Arena, &mut Random) -> Step) = if has(b"mode=rings") {
+                ("rings", rings::step)
+            } else if has(b"mode=tables") {
+                ("tables", tables::step)
+            } else {
+                ("calls", calls::step)
+            };
+            Self {
+                mode,
+                step,
+                count: number(b"count=").unwrap_or(100_000),
+                seed: number(b"seed=").unwrap_or(1),
             }
         }
-        println!(
-            "FUZZ done {mode} seed {seed} steps {count} accepted {accepted} trapped {trapped}"
-        );
-        power::off()
+
+        fn say(&self, sum: &Sum) {
+            let steps = sum.steps + second::steps();
+            let (mode, seed, calls) = (self.mode, self.seed, calls::made());
+            println!("FUZZ {mode} seed {seed} step {steps} calls {calls}");
+        }
+
+        fn end(&self, sum: &Sum) -> ! {
+            println!(
+                "FUZZ done {} seed {} step {} calls {} accepted {} trapped {} second {}",
+                self.mode,
+                self.seed,
+                sum.steps + second::steps(),
+                calls::made(),
+                sum.accepted,
+                sum.trapped,
+                second::steps()
+            );
+            power::off()
+        }
+    }
+
+    fn kernel_main() -> ! {
+        let life = Life::from_command_line();
+        let mut arena = Arena::new();
+        let mut sum = Sum::default();
+        trap::init();
+        shared::set_upcall_mask(1);
+        life.say(&sum);
+        // Rings are one program's; for the rest two are better than one.
+        if life.mode != "rings" && !second::start(&arena, life.seed) {
+            println!("FUZZ {} with one vCPU", life.mode);
+        }
+        while sum.steps + second::steps() < life.count {
+            if arena.take_spoiled() || sum.steps.is_multiple_of(64) {
+                trap::init();
+                shared::set_upcall_mask(1);
+            }
+            let mut random = Random::of_step(!life.seed, sum.steps);
+            let mut done = Step::Refused;
+            sum.steps += 1;
+            if trap::attempt(|| done = (life.step)(&mut arena, &mut random)).is_some() {
+                sum.trapped += 1;
+                arena.spoil();
+                if !arena.repair() {
+                    life.end(&sum);
+                }
+            }
+            sum.accepted += u64::from(done == Step::Accepted);
+            if sum.steps.is_multiple_of(REPORT) {
+                life.say(&sum);
+            }
+        }
+        life.end(&sum)
     }
     test_guests::entry!(raw kernel_main);
 }

@@ -4,9 +4,10 @@
 pub struct Random(u64);
 
 impl Random {
-    /// The sequence of `seed`.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
+    /// The sequence of a step of `seed`, whatever became of the steps before.
+    pub fn of_step(seed: u64, step: u64) -> Self {
+        let mut random = Self(seed.rotate_left(32) ^ step);
+        Self(random.word())
     }
 
     /// 64 bits.

@@ -32,6 +32,7 @@ pub const ALL: &[Case] = &[
     case("call-unknown", calls::unknown),
     case("call-high-half-of-rax", calls::high_half_of_rax),
     case("call-registers", calls::registers),
+    case("call-registers-continued", calls::registers_continued),
     case("call-page", calls::page),
     case("call-bad-buffers", calls::bad_buffers),
     case("multicall", calls::multicall),
