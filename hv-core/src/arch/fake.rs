@@ -87,6 +87,12 @@ pub fn fpu_area_size() -> usize {
     576
 }
 
+/// Bits of MXCSR that may be loaded.
+#[must_use]
+pub fn mxcsr_mask() -> u32 {
+    0xffff
+}
+
 /// The time stamp counter: nanoseconds here.
 #[must_use]
 pub fn tsc() -> u64 {
@@ -201,6 +207,9 @@ pub const WORK_STOP: u32 = 4;
 /// A debug key was pressed, or the machine is to end after a check.
 pub const WORK_INSPECT: u32 = 8;
 
+/// An NMI came.
+pub const WORK_NMI: u32 = 16;
+
 /// Whether this CPU takes part in flushes.
 #[must_use]
 pub fn takes_part() -> bool {
@@ -242,7 +251,7 @@ nothing! {
     /// Loads CR4 bits.
     load_guest_cr4(u64);
     /// Loads XCR0.
-    set_xcr0(u64);
+    set_xcr0(super::xcr0::Xcr0);
     /// Loads a debug register.
     set_debug_register(u8, u64);
     /// Sets TSC_AUX.
@@ -255,6 +264,8 @@ nothing! {
     set_inactive_gs_base(u64);
     /// Loads the user's GS selector.
     load_user_gs(u16);
+    /// Logs the NMIs that were noted.
+    report_nmis();
     /// Writes back the caches.
     wbinvd();
     /// Writes a port.

@@ -22,6 +22,7 @@ pub mod speculation;
 pub mod symbols;
 pub mod topology;
 pub mod vectors;
+pub mod xcr0;
 
 #[cfg(target_os = "none")]
 pub mod x86_64;

@@ -11,6 +11,7 @@ mod interrupted_tests;
 
 use super::{Domain, Vcpu, VcpuState};
 use crate::addr::{GuestVa, Mfn};
+use crate::arch::machine;
 use crate::arch::regs::{GuestRegs, RFLAGS_IF, RFLAGS_IOPL, RFLAGS_IOPL_SHIFT};
 use crate::arch::{FrameMem, Tlb};
 use crate::domain::vcpu::{Callback, TrapGate};
@@ -261,7 +262,7 @@ fn fill(state: &mut VcpuState, c: &VcpuGuestContext) {
     state.gs_base_user = c.gs_base_user;
     state.pending = None;
     if c.flags & VGCF_I387_VALID != 0 {
-        state.fpu.set_legacy(&c.fpu_ctxt);
+        state.fpu.set_legacy(&c.fpu_ctxt, machine::mxcsr_mask());
     }
 }
 

@@ -221,6 +221,13 @@ impl Domain {
     pub fn assists(&self, bit: u32) -> bool {
         self.assist.load(Ordering::Relaxed) >> bit & 1 != 0
     }
+
+    /// Whether I/O privilege levels are the architecture's: the kernel's is that of ring 0, its
+    /// frames show it, and `iret` changes it.
+    #[must_use]
+    pub fn architectural_iopl(&self) -> bool {
+        self.assists(xen_abi::xen::VMASST_TYPE_ARCHITECTURAL_IOPL)
+    }
 }
 
 impl Domain {

@@ -11,6 +11,7 @@ use crate::addr::{DomId, GuestVa, Mfn, VcpuId};
 use crate::arch::fpu::FpuArea;
 use crate::arch::machine;
 use crate::arch::regs::GuestRegs;
+use crate::arch::xcr0::Xcr0;
 use crate::fallible::{self, NoMemory};
 use crate::mm::shared_page::InfoSlot;
 use crate::pv_emul::CpuView;
@@ -96,7 +97,7 @@ pub struct VcpuState {
     /// Guest-controlled CR4 bits (TSD, DE, FSGSBASE, OSXSAVE).
     pub cr4: u64,
     /// XCR0.
-    pub xcr0: u64,
+    pub xcr0: Xcr0,
     /// Debug registers 0-3, 6, 7 at their own index.
     pub debug: [u64; 8],
     /// Virtual I/O privilege level (0-3).
@@ -156,7 +157,7 @@ impl VcpuState {
             task_switched: false,
             cr2: 0,
             cr4: 0,
-            xcr0: 3,
+            xcr0: Xcr0::X87_SSE,
             debug: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
             iopl: 0,
             io_bitmap: GuestVa(0),
@@ -190,7 +191,7 @@ impl VcpuState {
             kernel_mode: self.kernel_mode,
             boot_vcpu: id.0 == 0,
             hardware_domain: domain.privileged,
-            architectural_iopl: domain.assists(VMASST_ARCHITECTURAL_IOPL),
+            architectural_iopl: domain.architectural_iopl(),
             kernel_root: self.kernel_root,
             task_switched: &mut self.task_switched,
             cr2: &mut self.cr2,
@@ -205,9 +206,6 @@ impl VcpuState {
     }
 }
 
-/// `vm_assist` type: the kernel's virtual IOPL check is the architecture's.
-/// Source: Xen `include/public/xen.h`.
-const VMASST_ARCHITECTURAL_IOPL: u32 = 4;
 
 /// A virtual CPU: the parts other CPUs may touch.
 #[derive(Debug)]

@@ -9,6 +9,8 @@ pub enum Error {
     NotPermitted,
     /// The object named does not exist.
     NoEntry,
+    /// What was handed in is damaged.
+    Damaged,
     /// No such domain.
     NoDomain,
     /// There is no such place.
@@ -55,6 +57,7 @@ impl Error {
             Self::NotPermitted => 1,
             Self::NoEntry => 2,
             Self::NoDomain => 3,
+            Self::Damaged => 5,
             Self::NoPlace => 6,
             Self::TooBig => 7,
             Self::Again => 11,
@@ -100,6 +103,18 @@ impl From<crate::event::EventError> for Error {
             | E::Dying
             | E::BadPriority
             | E::BadControl => Self::Invalid,
+        }
+    }
+}
+
+impl From<crate::arch::fpu::BadArea> for Error {
+    /// Source: Xen 4.17, `validate_xstate` and `setvcpuextstate`.
+    fn from(error: crate::arch::fpu::BadArea) -> Self {
+        use crate::arch::fpu::BadArea as E;
+        match error {
+            E::Size | E::Components => Self::Invalid,
+            E::Compressed => Self::NotSupported,
+            E::Reserved => Self::Damaged,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Call;
 use crate::addr::GuestVa;
 use crate::arch::machine;
-use crate::arch::regs::{RFLAGS_AC, RFLAGS_IF, RFLAGS_NT, RFLAGS_RF, RFLAGS_TF};
+use crate::arch::regs::{RFLAGS_AC, RFLAGS_IF, RFLAGS_IOPL_SHIFT, RFLAGS_NT, RFLAGS_RF, RFLAGS_TF};
 use crate::mm::guest_stack;
 use core::sync::atomic::Ordering;
 
@@ -52,6 +52,9 @@ pub fn iret(call: &mut Call<'_>) -> Result<(), BadFrame> {
         // What SYSRET would leave there.
         regs.r11 = regs.rflags;
         regs.rcx = rip;
+    }
+    if call.domain.architectural_iopl() {
+        call.state.iopl = (rfl >> RFLAGS_IOPL_SHIFT & 3) as u8;
     }
     call.state.nmi_in_progress = false;
     if to_user {

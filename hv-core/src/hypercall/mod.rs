@@ -107,7 +107,7 @@ impl Call<'_> {
 pub type Handler = fn(&mut Call<'_>, [u64; 6]) -> HypercallResult;
 
 /// Whether hypercall `number` may change what entry code knows of its vCPU: stack
-/// pointer, roots, callbacks, the place of `vcpu_info`, the NMI state.
+/// pointer, roots, callbacks, the place of `vcpu_info`, the NMI state, what frames show.
 #[inline]
 #[must_use]
 pub const fn changes_entry(number: u64) -> bool {
@@ -119,6 +119,7 @@ pub const fn changes_entry(number: u64) -> bool {
         | 1 << abi::HYPERVISOR_VCPU_OP
         | 1 << abi::HYPERVISOR_MMUEXT_OP
         | 1 << abi::HYPERVISOR_NMI_OP
+        | 1 << abi::HYPERVISOR_VM_ASSIST
         | 1 << abi::HYPERVISOR_CALLBACK_OP;
     CHANGES >> (number & 63) & 1 != 0
 }

@@ -25,11 +25,19 @@ const VALID: u64 = 1 << VMASST_TYPE_4GB_SEGMENTS
 pub fn vm_assist(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
     let bit = bit(args[1])?;
     let assist = &call.domain.assist;
-    match args[0] as u32 {
+    let before = match args[0] as u32 {
         VMASST_CMD_ENABLE => assist.fetch_or(bit, Ordering::Relaxed),
         VMASST_CMD_DISABLE => assist.fetch_and(!bit, Ordering::Relaxed),
         _ => return Err(Error::NotImplemented),
     };
+    let changed = before ^ assist.load(Ordering::Relaxed);
+    if changed >> VMASST_TYPE_ARCHITECTURAL_IOPL & 1 != 0 {
+        // Entry code is told when a vCPU comes back: the others come in now.
+        let others = call.domain.vcpus().iter();
+        others
+            .filter(|vcpu| vcpu.id != call.vcpu.id)
+            .for_each(|vcpu| vcpu.notify());
+    }
     Ok(Reply::Done(0))
 }
 

@@ -19,15 +19,6 @@ pub const CR4_OSXSAVE: u64 = 1 << 18;
 /// CR4 bits of the host that every guest sees: PAE, MCE, OSFXSR, OSXMMEXCPT.
 const CR4_FIXED: u64 = 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10;
 
-/// Extended states (XCR0 bits): x87.
-pub const XSTATE_X87: u64 = 1 << 0;
-/// SSE.
-pub const XSTATE_SSE: u64 = 1 << 1;
-/// AVX.
-pub const XSTATE_AVX: u64 = 1 << 2;
-/// The three AVX-512 components, which go together.
-pub const XSTATE_AVX512: u64 = 7 << 5;
-
 /// What `mov r, cr0` gives.
 #[must_use]
 #[inline]
@@ -69,16 +60,6 @@ pub const fn cr4_allowed(fsgsbase: bool, xsave: bool) -> u64 {
     bits
 }
 
-/// Whether a guest may load `value` into XCR0 when `policy` is offered.
-#[must_use]
-pub const fn xcr0_valid(value: u64, policy: u64) -> bool {
-    let avx512 = value & XSTATE_AVX512;
-    value & XSTATE_X87 != 0
-        && value & !policy == 0
-        && (value & XSTATE_AVX == 0 || value & XSTATE_SSE != 0)
-        && (avx512 == 0 || (avx512 == XSTATE_AVX512 && value & XSTATE_AVX != 0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,24 +79,5 @@ mod tests {
         assert_eq!(cr4(CR4_OSXSAVE), 0x4_0660);
         assert_eq!(cr4_allowed(false, false), 0xc);
         assert_eq!(cr4_allowed(true, true), 0x5_000c);
-    }
-
-    #[test]
-    fn xcr0_rules() {
-        for (value, ok) in [
-            (1, true),
-            (3, true),
-            (7, true),
-            (0xe7, true),
-            (0, false),
-            (2, false),
-            (5, false),    // AVX without SSE
-            (0x27, false), // part of AVX-512
-            (0xe3, false), // AVX-512 without AVX
-            (0x207, false),
-        ] {
-            assert_eq!(xcr0_valid(value, 0xe7), ok, "{value:#x}");
-        }
-        assert!(!xcr0_valid(7, 3));
     }
 }

@@ -9,10 +9,11 @@
 //! hypervisor leaves: `arch-x86/cpuid.h`; the rest: Intel SDM volume 2, CPUID, and AMD
 //! APM volume 3, appendix E.
 
-use super::control::{self, CR4_OSXSAVE, XSTATE_AVX512};
+use super::control::{self, CR4_OSXSAVE};
 use super::seam::{CpuidRegs, HostCpuid};
 use crate::arch::speculation::Shown;
 use crate::arch::speculation::bits::{caps, leaf7_2d, leaf7d};
+use crate::arch::xcr0::{XSTATE_AVX, XSTATE_AVX512, Xcr0};
 
 /// Maker of the CPU, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +121,6 @@ const XEN_VERSION: u32 = 4 << 16 | 17;
 const HYPERCALL_MSR: u32 = 0x4000_0000;
 /// Above this machine address width Linux would choose version 2 grant tables.
 const MAX_ADDRESS_BITS: u32 = 44;
-/// States the hypervisor switches: x87, SSE, AVX, AVX-512.
-const SWITCHED_STATES: u64 = 7 | XSTATE_AVX512;
 
 /// Clock facts that CPUID passes on; they match the guest's time area.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -204,7 +203,7 @@ impl Policy {
         } else {
             offered_states(states)
         };
-        let no_avx = xcr0 & control::XSTATE_AVX == 0;
+        let no_avx = xcr0 & XSTATE_AVX == 0;
         let no_avx512 = xcr0 & XSTATE_AVX512 == 0;
         let strip = |need_avx: u32, need_avx512: u32| {
             !(if no_avx { need_avx } else { 0 } | if no_avx512 { need_avx512 } else { 0 })
@@ -267,7 +266,7 @@ impl Policy {
             self.leaf7.eax = 2;
         }
         if shown.hide_avx {
-            self.xcr0 &= !(control::XSTATE_AVX | XSTATE_AVX512);
+            self.xcr0 &= !(XSTATE_AVX | XSTATE_AVX512);
         }
         self.settle();
         self
@@ -335,7 +334,7 @@ impl Policy {
     /// Makes what is left agree with itself: no state without XSAVE, no instruction without
     /// its state.
     pub fn settle(&mut self) {
-        let avx512 = control::XSTATE_AVX | XSTATE_AVX512;
+        let avx512 = XSTATE_AVX | XSTATE_AVX512;
         if self.xcr0 & avx512 != avx512 {
             self.xcr0 &= !XSTATE_AVX512;
         }
@@ -343,7 +342,7 @@ impl Policy {
             self.xcr0 = 0;
             self.leaf1.ecx &= !XSAVE;
         }
-        if self.xcr0 & control::XSTATE_AVX == 0 {
+        if self.xcr0 & XSTATE_AVX == 0 {
             self.leaf1.ecx &= !NEED_AVX_1C;
             self.leaf7.ebx &= !NEED_AVX_7B;
             self.leaf7.ecx &= !NEED_AVX_7C;
@@ -577,14 +576,10 @@ fn vendor(leaf0: CpuidRegs) -> Vendor {
 /// XCR0 bits to offer, from host leaf d.0; 0 if it lacks even x87 and SSE.
 fn offered_states(d0: CpuidRegs) -> u64 {
     let host = u64::from(d0.edx) << 32 | u64::from(d0.eax);
-    let mut states = host & SWITCHED_STATES;
-    if states & 3 != 3 {
-        return 0;
+    match Xcr0::largest(host) {
+        states if states < Xcr0::X87_SSE => 0,
+        states => states.raw(),
     }
-    if states & XSTATE_AVX512 != XSTATE_AVX512 || states & control::XSTATE_AVX == 0 {
-        states &= !XSTATE_AVX512;
-    }
-    states
 }
 
 /// Bytes of a standard-format XSAVE area for `states`.

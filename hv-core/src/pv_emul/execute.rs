@@ -10,6 +10,7 @@ use super::msr;
 use super::seam::{Machine, Processor};
 use crate::addr::{GuestVa, MachAddr, Mfn};
 use crate::arch::regs::{GuestRegs, RFLAGS_DF};
+use crate::arch::xcr0::Xcr0;
 
 /// The vCPU an instruction acts on.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub struct CpuView<'a> {
     /// Guest-controlled CR4 bits.
     pub cr4: &'a mut u64,
     /// XCR0.
-    pub xcr0: &'a mut u64,
+    pub xcr0: &'a mut Xcr0,
     /// Debug registers.
     pub debug: &'a mut debug::DebugRegisters,
     /// TSC_AUX.
@@ -153,7 +154,7 @@ fn perform(
         Insn::Cpuid => {
             let asker = Asker {
                 cr4: *cpu.cr4,
-                xcr0: *cpu.xcr0,
+                xcr0: cpu.xcr0.raw(),
                 hardware_domain: cpu.hardware_domain,
                 kernel_mode: cpu.kernel_mode,
                 forced,
@@ -247,11 +248,9 @@ fn privileged(
             if *cpu.cr4 & control::CR4_OSXSAVE == 0 {
                 return Err(Fault::InvalidOpcode);
             }
-            if cpu.regs.rcx as u32 != 0 || !control::xcr0_valid(value, policy.xcr0()) {
-                return Err(gp);
-            }
-            *cpu.xcr0 = value;
-            m.load_xcr0(value);
+            let xcr0 = Xcr0::new(value, policy.xcr0()).filter(|_| cpu.regs.rcx as u32 == 0);
+            *cpu.xcr0 = xcr0.ok_or(gp)?;
+            m.load_xcr0(*cpu.xcr0);
         }
         // Not allowed by the virtual IOPL; the others were handled before.
         Insn::Cli

@@ -2,6 +2,7 @@
 
 use super::insn::Width;
 use crate::addr::{GuestVa, Mfn};
+use crate::arch::xcr0::Xcr0;
 
 /// Host I/O ports. Values are zero-extended.
 pub trait HostPorts {
@@ -72,8 +73,8 @@ pub trait Processor {
     fn load_task_switched(&mut self, ts: bool);
     /// Makes hardware follow the guest's CR4 bits (see [`super::control`]).
     fn load_cr4(&mut self, guest_bits: u64);
-    /// Loads XCR0, which has been validated.
-    fn load_xcr0(&mut self, xcr0: u64);
+    /// Loads XCR0.
+    fn load_xcr0(&mut self, xcr0: Xcr0);
     /// Loads a debug register (0-3, 6 or 7), whose value has been validated.
     fn load_debug(&mut self, register: u8, value: u64);
     /// Has the guest run with this `SPEC_CTRL`, whose bits the guest may set.

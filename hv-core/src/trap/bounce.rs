@@ -6,7 +6,8 @@
 use crate::addr::GuestVa;
 use crate::arch::machine;
 use crate::arch::regs::{
-    RFLAGS_AC, RFLAGS_IF, RFLAGS_IOPL, RFLAGS_NT, RFLAGS_RF, RFLAGS_TF, RFLAGS_VM,
+    RFLAGS_AC, RFLAGS_IF, RFLAGS_IOPL, RFLAGS_IOPL_SHIFT, RFLAGS_NT, RFLAGS_RF, RFLAGS_TF,
+    RFLAGS_VM,
 };
 use crate::domain::vcpu::Callback;
 use crate::hypercall::Call;
@@ -59,7 +60,13 @@ pub fn enter_kernel(
     } else {
         r.cs & 0xffff
     } | u64::from(masked) << 32;
-    let flags = r.rflags & !(RFLAGS_IF | RFLAGS_IOPL) | if masked == 0 { RFLAGS_IF } else { 0 };
+    let iopl = if call.domain.architectural_iopl() {
+        u64::from(call.state.iopl) << RFLAGS_IOPL_SHIFT
+    } else {
+        0
+    };
+    let enabled = if masked == 0 { RFLAGS_IF } else { 0 };
+    let flags = r.rflags & !(RFLAGS_IF | RFLAGS_IOPL) | enabled | iopl;
     let words = [
         r.rcx,
         r.r11,

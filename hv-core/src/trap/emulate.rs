@@ -4,6 +4,7 @@
 use super::bounce;
 use crate::addr::{DomId, GuestVa, Mfn};
 use crate::arch::machine;
+use crate::arch::xcr0::Xcr0;
 use crate::domain::cpuid::HostCpu;
 use crate::hypercall::{Call, mmuext_op};
 use crate::mm::{HostGuestSpace, guest_space};
@@ -84,7 +85,7 @@ impl Processor for Host {
         machine::load_guest_cr4(guest_bits);
     }
 
-    fn load_xcr0(&mut self, xcr0: u64) {
+    fn load_xcr0(&mut self, xcr0: Xcr0) {
         machine::set_xcr0(xcr0);
     }
 

@@ -66,7 +66,8 @@ fn leave(
         changed = true;
     }
     if changed || call.state.nmi_in_progress {
-        machine::publish_fast(call.vcpu, call.state);
+        let flags_show_iopl = call.domain.architectural_iopl();
+        machine::publish_fast(call.vcpu, call.state, flags_show_iopl);
     } else {
         machine::resume_fast(call.state);
     }

@@ -26,6 +26,9 @@ pub fn work() {
         if bits & machine::WORK_TIMER != 0 && expire(now) {
             bits |= machine::WORK_RESCHEDULE;
         }
+        if bits & machine::WORK_NMI != 0 {
+            machine::report_nmis();
+        }
         if bits & (machine::WORK_STOP | machine::WORK_INSPECT) != 0 {
             inspect(here, bits, now);
             now = time::now();

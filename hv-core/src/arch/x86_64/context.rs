@@ -12,6 +12,7 @@
 use super::cpu_area::{self, page_va};
 use super::descriptors;
 use super::local::{Current, local};
+use super::xstate::{self, load_fpu, save_fpu};
 use super::{speculation, tlb};
 use crate::addr::{DomId, Mfn};
 use crate::arch::regs::GuestRegs;
@@ -33,7 +34,7 @@ const TSC_AUX: u32 = 0xc000_0103;
 /// has it). Source: Intel SDM vol. 3, 2.5.
 const CR4_GUEST: u64 = 1 << 2 | 1 << 3 | 1 << 16;
 /// CR4.OSXSAVE.
-const CR4_OSXSAVE: u64 = 1 << 18;
+pub(super) const CR4_OSXSAVE: u64 = 1 << 18;
 
 fn read_cr4() -> u64 {
     let value: u64;
@@ -71,97 +72,12 @@ pub unsafe fn init_cpu() {
         Cr0::write_raw(cr0.bits());
     }
     local().cr4.set(cr4);
-    if has_xsave {
-        set_xcr0(host_xcr0());
-    }
-}
-
-/// The extended-state components this CPU has and the hypervisor lets guests use.
-#[must_use]
-pub fn host_xcr0() -> u64 {
-    let leaf = core::arch::x86_64::__cpuid_count(0xd, 0);
-    // x87, SSE, AVX, AVX-512. (MPX and PKRU are hidden from PV guests.)
-    let offered = if speculation::plan().hide_avx {
-        3
-    } else {
-        0xe7
-    };
-    (u64::from(leaf.edx) << 32 | u64::from(leaf.eax)) & offered
-}
-
-/// Bytes of an extended-state area that holds every component of [`host_xcr0`].
-#[must_use]
-pub fn fpu_area_size() -> usize {
-    if core::arch::x86_64::__cpuid(1).ecx >> 26 & 1 == 0 {
-        return 576;
-    }
-    core::arch::x86_64::__cpuid_count(0xd, 0).ecx as usize
-}
-
-fn has_xsave() -> bool {
-    local().cr4.get() & CR4_OSXSAVE != 0
-}
-
-/// Loads XCR0 unless it is loaded already.
-pub fn set_xcr0(value: u64) {
-    if !has_xsave() || local().xcr0.get() == value {
-        return;
-    }
-    // SAFETY: callers pass subsets of `host_xcr0` with bit 0 set.
+    xstate::init_cpu();
+    // Firmware and loaders may have used them.
+    // SAFETY: no breakpoint is on afterwards; `CpuLocal::debug` starts with these values.
     unsafe {
-        asm!("xsetbv", in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nomem, nostack));
-    }
-    local().xcr0.set(value);
-}
-
-fn save_fpu(state: &mut VcpuState) {
-    let area = state.fpu.as_mut_ptr();
-    // SAFETY: the area is 64-byte aligned and large enough for all components.
-    unsafe {
-        asm!("clts", options(nomem, nostack));
-        if has_xsave() {
-            set_xcr0(host_xcr0());
-            asm!("xsave64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack));
-        } else {
-            asm!("fxsave64 [{}]", in(reg) area, options(nostack));
-        }
-    }
-}
-
-fn load_fpu(state: &mut VcpuState) {
-    let area = state.fpu.as_mut_ptr();
-    // SAFETY: the area was written by `save_fpu` or `FpuArea::new`; restored contexts
-    // from tools are sanitised before they get here.
-    unsafe {
-        if has_xsave() {
-            set_xcr0(host_xcr0());
-            asm!("xrstor64 [{}]", in(reg) area, in("eax") u32::MAX, in("edx") u32::MAX, options(nostack));
-            set_xcr0(state.xcr0 & host_xcr0() | 1);
-        } else {
-            asm!("fxrstor64 [{}]", in(reg) area, options(nostack));
-        }
-    }
-    set_task_switched(state.task_switched);
-}
-
-/// Runs `f`, which may change all extended state, while that of the vCPU that is loaded is kept
-/// in `state`.
-pub(super) fn with_extended_state_saved<R>(state: &mut VcpuState, f: impl FnOnce() -> R) -> R {
-    save_fpu(state);
-    let result = f();
-    load_fpu(state);
-    result
-}
-
-/// Sets or clears CR0.TS, so that the guest's next FPU use traps or not.
-pub fn set_task_switched(on: bool) {
-    // SAFETY: the hypervisor itself uses no FPU.
-    unsafe {
-        if on {
-            Cr0::write(Cr0::read() | Cr0Flags::TASK_SWITCHED);
-        } else {
-            asm!("clts", options(nomem, nostack));
-        }
+        asm!("mov dr7, {}", in(reg) 0x400_u64, options(nomem, nostack));
+        asm!("mov dr0, {0}", "mov dr1, {0}", "mov dr2, {0}", "mov dr3, {0}", in(reg) 0_u64, options(nomem, nostack));
     }
 }
 
@@ -329,23 +245,22 @@ pub fn ldt_window_page(va: u64) -> Option<u16> {
     (page < cpu_area::LDT_PAGES).then_some(page as u16)
 }
 
-/// Loads the debug registers.
+/// Loads the debug registers. Addresses too while no breakpoint is on: the guest may turn one
+/// on later, and the CPU reports in DR6 that one is met even while it is off (Intel SDM vol. 3,
+/// 18.2.3), so those of another guest must not stay.
 pub fn load_debug(state: &VcpuState) {
-    let d = &state.debug;
-    // SAFETY: addresses and DR7 were checked when the guest set them.
-    unsafe {
-        if d[7] & 0xff != 0 {
-            asm!("mov dr0, {}", in(reg) d[0], options(nomem, nostack));
-            asm!("mov dr1, {}", in(reg) d[1], options(nomem, nostack));
-            asm!("mov dr2, {}", in(reg) d[2], options(nomem, nostack));
-            asm!("mov dr3, {}", in(reg) d[3], options(nomem, nostack));
-        }
-        asm!("mov dr7, {}", in(reg) d[7], options(nomem, nostack));
+    for register in [0, 1, 2, 3, 7] {
+        set_debug_register(register, state.debug[usize::from(register)]);
     }
 }
 
-/// Loads one debug register (0 to 3, 6 or 7), whose value was checked.
+/// Loads one debug register (0 to 3, 6 or 7), whose value was checked, unless it is loaded.
+/// DR6 is the CPU's report and never loaded.
 pub fn set_debug_register(register: u8, value: u64) {
+    let slot = &local().debug[usize::from(register & 7)];
+    if slot.replace(value) == value {
+        return;
+    }
     // SAFETY: addresses outside the hypervisor, DR7 without GD.
     unsafe {
         match register {

@@ -10,7 +10,7 @@
 //! Source: UEFI Specification 2.10, 2.3.4 (calling convention, state of the CPU), 8.1.
 #![allow(unsafe_code, reason = "calls firmware")]
 
-use super::{context, cpu_id, tlb};
+use super::{cpu_id, tlb, xstate};
 use crate::addr::Mfn;
 use crate::arch::efi::{Service, Services};
 use crate::arch::regs::GuestRegs;
@@ -140,7 +140,7 @@ pub unsafe fn call(state: &mut VcpuState, service: Service, args: &[u64; 5]) -> 
     if BROKEN.load(Relaxed) {
         return DEVICE_ERROR;
     }
-    let outcome = context::with_extended_state_saved(state, || {
+    let outcome = xstate::with_extended_state_saved(state, || {
         // SAFETY: the caller vouches for the arguments, `install` for the rest; the guest's
         // extended state is saved.
         unsafe { enter(runtime.root, code, args) }

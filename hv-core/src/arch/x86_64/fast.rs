@@ -28,8 +28,9 @@ pub fn resume(state: &VcpuState) {
     unsafe { (*data).mode = if (*data).fast.usable != 0 { mode } else { SLOW } };
 }
 
-/// Shows entry code the state of the vCPU that is about to run.
-pub fn publish(vcpu: &Vcpu, state: &VcpuState) {
+/// Shows entry code the state of the vCPU that is about to run. `flags_show_iopl`: frames show
+/// the virtual I/O privilege level and change it, which entry code does not do.
+pub fn publish(vcpu: &Vcpu, state: &VcpuState, flags_show_iopl: bool) {
     let data = local::data();
     let cr3 = |root: Option<Mfn>| root.map_or(0, |r| r.addr().raw());
     let mut fast = Fast {
@@ -45,6 +46,7 @@ pub fn publish(vcpu: &Vcpu, state: &VcpuState) {
     unsafe {
         fast.usable = u64::from(
             (*data).host_cr3 == 0
+                && !flags_show_iopl
                 && fast.user_cr3 != 0
                 && fast.syscall_rip != 0
                 && fast.info != 0

@@ -5,6 +5,7 @@
 use super::local::{cpu_id, local};
 use crate::arch::regs::{GuestRegs, RFLAGS_RF, RFLAGS_TF};
 use core::arch::asm;
+use core::sync::atomic::Ordering;
 
 /// An instruction of ours that may fault on a guest's value, and where to go on.
 #[repr(C)]
@@ -185,10 +186,24 @@ pub fn die_of_exception(regs: &GuestRegs) -> ! {
 }
 
 /// A non-maskable interrupt: another CPU panicked and wants this one to stop, or the
-/// machine reports an error.
+/// machine reports an error. It may come anywhere, with any lock held, so it is only noted
+/// ([`report_nmis`]).
 pub fn handle_nmi(regs: &GuestRegs) {
     if super::stop_requested() {
         super::halt_forever();
     }
-    log::warn!("NMI on CPU {} at {:x}:{:x}", cpu_id().0, regs.cs, regs.rip);
+    let local = local();
+    local.nmi_rip.store(regs.rip, Ordering::Relaxed);
+    local.nmis.fetch_add(1, Ordering::Relaxed);
+    super::local::raise(local.id, super::local::WORK_NMI);
+}
+
+/// Logs the NMIs that this CPU has noted.
+pub fn report_nmis() {
+    let local = local();
+    let count = local.nmis.swap(0, Ordering::Relaxed);
+    if count != 0 {
+        let rip = local.nmi_rip.load(Ordering::Relaxed);
+        log::warn!("CPU {}: {count} NMI, the last at {rip:#x}", local.id.0);
+    }
 }

@@ -15,7 +15,7 @@ use crate::sched::UnitId;
 use crate::sync::Guard;
 use crate::sync::Level;
 use core::cell::{Cell, UnsafeCell};
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// The vCPU whose state is loaded on a CPU. The guard is what makes its
 /// [`VcpuState`] ours; it is dropped before the vCPU it points into.
@@ -49,8 +49,14 @@ pub struct CpuLocal {
     pub(super) stack_cache: StackCache,
     /// CR4 as loaded now.
     pub(super) cr4: Cell<u64>,
+    /// NMIs that came and nobody has been told of.
+    pub(super) nmis: AtomicU32,
+    /// Where the last of them came.
+    pub(super) nmi_rip: AtomicU64,
     /// XCR0 as loaded now.
     pub(super) xcr0: Cell<u64>,
+    /// Debug registers as loaded now, at their own index.
+    pub(super) debug: [Cell<u64>; 8],
     /// Serial number of the domain whose vCPU was loaded last.
     pub(super) last_vcpu: Cell<(u64, u16)>,
     /// When interrupts were possible last.
@@ -71,10 +77,14 @@ impl CpuLocal {
             ldt_mapped: Cell::new(0),
             stack_cache: StackCache::new(),
             cr4: Cell::new(0),
+            nmis: AtomicU32::new(0),
+            nmi_rip: AtomicU64::new(0),
             xcr0: Cell::new(0),
             last_vcpu: Cell::new((0, 0)),
             #[cfg(feature = "bounds")]
             stretch_began: Cell::new(0),
+            // As a CPU starts. Source: Intel SDM vol. 3, table 10-1.
+            debug: [0, 0, 0, 0, 0, 0, 0, 0x400].map(Cell::new),
         }
     }
 }
@@ -87,6 +97,9 @@ pub const WORK_TIMER: u32 = 2;
 pub const WORK_STOP: u32 = 4;
 /// A debug key was pressed, or the machine is to end after a check.
 pub const WORK_INSPECT: u32 = 8;
+
+/// An NMI came.
+pub const WORK_NMI: u32 = 16;
 
 /// The word of reasons for `cpu` to look around before its next return to a guest.
 fn work_of(cpu: CpuId) -> &'static AtomicU32 {

@@ -21,6 +21,7 @@ pub mod speculation;
 pub mod stretch;
 pub mod tlb;
 mod uart_port;
+mod xstate;
 
 pub use apic::{start_timer, start_timer_at, stop_timer, take_errors as take_apic_errors};
 pub use clock::{read_reference, tsc};
@@ -51,6 +52,7 @@ pub use fast::{keep_stack_page, publish as publish_fast, resume as resume_fast};
 pub use faults::*;
 pub use local::*;
 pub use uart_port::UartPort;
+pub use xstate::{fpu_area_size, mxcsr_mask, set_task_switched, set_xcr0};
 
 /// A pause in a spin loop; answers TLB shoot-down requests meanwhile.
 pub fn relax() {

@@ -4,6 +4,7 @@ use super::{After, Request, not_oneself, vcpu_of};
 use crate::addr::GuestVa;
 use crate::arch::machine;
 use crate::arch::speculation::bits::msr::SPEC_CTRL;
+use crate::arch::xcr0::Xcr0;
 use crate::domain::context::{self, Refused};
 use crate::domain::notify::SCHEDULER;
 use crate::domain::vcpu::Callback;
@@ -168,8 +169,6 @@ pub(super) fn get_extended(
 
 /// XCR0 and all it ever was, before the save area. Source: Xen `PV_XSAVE_HDR_SIZE`.
 const XSAVE_HEAD: usize = 16;
-/// x87, SSE, AVX, AVX-512: what is switched between guests.
-const STATES: u64 = 0xe7;
 
 /// `getvcpuextstate`: without room, the components and how much room it takes.
 ///
@@ -183,7 +182,7 @@ pub(super) fn get_xsave(
     let vcpu = others_vcpu(call, domain, op.vcpu)?;
     let size = (XSAVE_HEAD + machine::fpu_area_size()) as u64;
     if op.size == 0 && op.xfeature_mask == 0 {
-        op.xfeature_mask = STATES;
+        op.xfeature_mask = Xcr0::ALL.raw();
         op.size = size;
         request.set_body(&op);
         return Ok(After::CopyBack);
@@ -192,16 +191,19 @@ pub(super) fn get_xsave(
         return Err(Error::Invalid);
     }
     let blob = with_state(domain, vcpu, |state| {
-        let head = state.xcr0.to_le_bytes().into_iter().chain([0; 8]);
-        let mut bytes = head.chain(state.fpu.bytes());
+        let head = state.xcr0.raw().to_le_bytes().into_iter().chain([0; 8]);
+        let area = state.fpu.bytes().take(machine::fpu_area_size());
+        let mut bytes = head.chain(area);
         let mut blob = fallible::boxed_slice(size as usize, |_| bytes.next().unwrap_or(0))?;
-        let ever = state.xcr0 | 3 | in_use(&blob[XSAVE_HEAD..]);
-        blob[8..XSAVE_HEAD].copy_from_slice(&ever.to_le_bytes());
+        let least = state.xcr0.max(Xcr0::X87_SSE);
+        let ever =
+            Xcr0::covering(in_use(&blob[XSAVE_HEAD..])).map_or(least, |used| used.max(least));
+        blob[8..XSAVE_HEAD].copy_from_slice(&ever.raw().to_le_bytes());
         Ok(blob)
     })?;
     call.guest().write_bytes(GuestVa(op.buffer), &blob)?;
     op.size = size;
-    op.xfeature_mask = STATES;
+    op.xfeature_mask = Xcr0::ALL.raw();
     request.set_body(&op);
     Ok(After::CopyBack)
 }
@@ -217,7 +219,8 @@ fn in_use(area: &[u8]) -> u64 {
 
 /// `setvcpuextstate`.
 ///
-/// `EINVAL`: oneself, no such vCPU, a state that no CPU could load. `EFAULT`. `ENOMEM`.
+/// `EINVAL`: oneself, no such vCPU, a state that no CPU could load. `EOPNOTSUPP`: in compacted
+/// format. `EIO`: reserved bytes are set. `EFAULT`. `ENOMEM`.
 pub(super) fn set_xsave(
     call: &Call<'_>,
     domain: &Domain,
@@ -232,21 +235,19 @@ pub(super) fn set_xsave(
     let mut blob = fallible::boxed_slice(op.size as usize, |_| 0_u8)?;
     call.guest().read_slice(GuestVa(op.buffer), &mut blob)?;
     let (head, area) = blob.split_at(XSAVE_HEAD);
-    let xcr0 = head
-        .first_chunk::<8>()
-        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    if area.is_empty() {
+    let [now, ever] = [0, 8].map(|at| {
+        let bytes = head.get(at..).and_then(|bytes| bytes.first_chunk::<8>());
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    });
+    if area.is_empty() && now == 0 && ever == 0 {
         return Ok(After::Done);
     }
-    let allowed = crate::domain::cpuid::policy().xcr0();
-    if xcr0 & 1 == 0 || xcr0 & !allowed != 0 {
-        return Err(Error::Invalid);
-    }
+    let offered = domain.planned_cpu_policy().xcr0();
+    let ever = Xcr0::new(ever, offered).ok_or(Error::Invalid)?;
+    let now = Xcr0::new(now, ever.raw()).ok_or(Error::Invalid)?;
     with_state(domain, vcpu, |state| {
-        if !state.fpu.set_xsave(area, allowed) {
-            return Err(Error::Invalid);
-        }
-        state.xcr0 = xcr0;
+        state.fpu.set_xsave(area, ever, machine::mxcsr_mask())?;
+        state.xcr0 = now;
         Ok(After::Done)
     })
 }

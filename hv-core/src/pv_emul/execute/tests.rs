@@ -120,8 +120,8 @@ impl Processor for Fake {
     fn load_cr4(&mut self, guest_bits: u64) {
         self.note(Seen::Cr4(guest_bits));
     }
-    fn load_xcr0(&mut self, xcr0: u64) {
-        self.note(Seen::Xcr0(xcr0));
+    fn load_xcr0(&mut self, xcr0: Xcr0) {
+        self.note(Seen::Xcr0(xcr0.raw()));
     }
     fn load_debug(&mut self, register: u8, value: u64) {
         self.note(Seen::Debug(register, value));
@@ -186,7 +186,7 @@ struct Rig {
     ts: bool,
     cr2: u64,
     cr4: u64,
-    xcr0: u64,
+    xcr0: Xcr0,
     debug: debug::DebugRegisters,
     tsc_aux: u32,
     spec_ctrl: u64,
@@ -211,7 +211,7 @@ impl Rig {
             ts: false,
             cr2: 0,
             cr4: 0,
-            xcr0: 3,
+            xcr0: Xcr0::X87_SSE,
             debug: [0; 8],
             tsc_aux: 0,
             spec_ctrl: 0,
@@ -435,7 +435,7 @@ fn xsetbv() {
     assert_eq!(r.run(&code), UD);
     r.cr4 = control::CR4_OSXSAVE;
     assert_eq!(r.run(&code), Outcome::Done);
-    assert_eq!(r.xcr0, 7);
+    assert_eq!(r.xcr0.raw(), 7);
     r.regs.rax = 6;
     assert_eq!(r.run(&code), GP);
     r.regs.rax = 7;

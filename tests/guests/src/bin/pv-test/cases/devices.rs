@@ -21,6 +21,63 @@ fn gone(t: &mut Test, mut id: u16) {
     t.rc(domctl(XEN_DOMCTL_DESTROYDOMAIN, &mut id, &mut 0_u64), 0);
 }
 
+/// An XSAVE area behind XCR0 as it is and all it ever was, as tools hand it in.
+fn set_extended_state(id: &mut u16, now: u64, ever: u64, header: [u64; 3], size: u64) -> i64 {
+    let mut words = [0_u64; 106];
+    (words[0], words[1]) = (now, ever);
+    // MXCSR's default; the header: XSTATE_BV, XCOMP_BV, reserved.
+    words[2 + 3] = 0x1f80;
+    words[2 + 64..2 + 67].copy_from_slice(&header);
+    let mut op = XenDomctlVcpuextstate::new_zeroed();
+    (op.size, op.buffer) = (size, words.as_mut_ptr() as u64);
+    domctl(XEN_DOMCTL_SETVCPUEXTSTATE, id, &mut op)
+}
+
+/// What XSETBV or XRSTOR would fault on is refused.
+pub fn extended_state(t: &mut Test) {
+    /// With x87 and SSE; with AVX too.
+    const SMALL: u64 = 16 + 576;
+    const LARGE: u64 = 16 + 832;
+    let mut id = domain(t);
+    let mut count = XenDomctlMaxVcpus { max: 1 };
+    t.rc(domctl(XEN_DOMCTL_MAX_VCPUS, &mut id, &mut count), 0);
+    let mut set = |now, ever, header, size| set_extended_state(&mut id, now, ever, header, size);
+    for (now, ever, used) in [(3, 3, 3), (1, 3, 3), (3, 3, 0), (1, 1, 1)] {
+        t.rc(set(now, ever, [used, 0, 0], SMALL), 0);
+    }
+    for (now, ever, used) in [(7, 7, 7), (3, 7, 7), (1, 7, 4)] {
+        t.rc(set(now, ever, [used, 0, 0], LARGE), 0);
+    }
+    let refused = [
+        (5, 7, 7),
+        (5, 5, 5),
+        (4, 7, 7),
+        (2, 3, 3),
+        (0, 3, 3),
+        (7, 3, 3),
+        (3, 3, 7),
+        (3, 0, 0),
+        (0x27, 0x27, 3),
+        (0xc7, 0xe7, 3),
+        (0x0b, 0x0b, 3),
+        (0x203, 0x203, 3),
+        (1 << 62 | 3, 1 << 62 | 3, 3),
+    ];
+    for (now, ever, used) in refused {
+        for size in [SMALL, LARGE] {
+            t.rc(set(now, ever, [used, 0, 0], size), -EINVAL);
+        }
+    }
+    t.rc(set(3, 3, [3, 1 << 63, 0], SMALL), -EOPNOTSUPP);
+    t.rc(set(3, 3, [3, 1, 0], SMALL), -EOPNOTSUPP);
+    t.rc(set(3, 3, [3, 0, 1], SMALL), -EIO);
+    // Nothing at all, and words without an area.
+    t.rc(set(0, 0, [0; 3], 16), 0);
+    t.rc(set(3, 3, [0; 3], 16), -EINVAL);
+    t.rc(set(3, 3, [0; 3], 8), -EINVAL);
+    gone(t, id);
+}
+
 pub fn memory(t: &mut Test) {
     let mut id = domain(t);
     let ask = |id: &mut u16, first_mfn, nr_mfns, allow_access| {

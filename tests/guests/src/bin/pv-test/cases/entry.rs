@@ -2,9 +2,13 @@
 
 use super::user::{CODE, User, visit};
 use crate::test::Test;
+use core::arch::asm;
+use test_guests::hypercall::{call, call_with};
 use test_guests::shared::{self, rdtsc};
 use test_guests::trap::{SYSCALL, register_callback, stub};
 use xen_abi::callback::CALLBACKTYPE_SYSENTER;
+use xen_abi::physdev::{PHYSDEVOP_SET_IOPL, PhysdevSetIopl};
+use xen_abi::xen::*;
 
 /// Flags that user mode may set. Source: Intel SDM vol. 1, 3.4.3.
 const STATUS: u64 = 0x8d5;
@@ -119,4 +123,52 @@ pub fn flags(t: &mut Test) {
         user.drop(t);
     }
     shared::set_upcall_mask(0);
+}
+
+/// With architectural privilege levels for I/O, frames show the level and `iret` changes it.
+pub fn iopl(t: &mut Test) {
+    const IOPL: u64 = 3 << 12;
+    let assist = |command: u32| {
+        let kind = u64::from(VMASST_TYPE_ARCHITECTURAL_IOPL);
+        call(HYPERVISOR_VM_ASSIST, [u64::from(command), kind, 0, 0, 0])
+    };
+    let set = |iopl: u32| {
+        let mut argument = PhysdevSetIopl { iopl };
+        call_with(HYPERVISOR_PHYSDEV_OP, PHYSDEVOP_SET_IOPL, &mut argument)
+    };
+    // SAFETY: traps.
+    let undefined = || unsafe { asm!("ud2") };
+    t.rc(set(1), 0);
+    let shown = flags_of(t, undefined) & IOPL;
+    t.eq(shown, 0);
+    t.rc(assist(VMASST_CMD_ENABLE), 0);
+    let shown = flags_of(t, undefined) & IOPL;
+    t.eq(shown, 1 << 12);
+    // The way back from that trap has taken it.
+    let shown = flags_of(t, undefined) & IOPL;
+    t.eq(shown, 0);
+    // The kernel is in ring 0 then.
+    t.no_trap(|| {
+        // SAFETY: emulated, without an effect on the mask.
+        unsafe { asm!("cli") }
+    });
+    // cli; syscall
+    let user = User::new(t, &[0xfa, 0x0f, 0x05]);
+    for (iopl, vector, steps) in [(3, SYSCALL, 3), (2, 13, 0), (0, 13, 0)] {
+        let frame = visit(t, vector, iopl << 12 | IF, 0);
+        t.eq(frame.rip, CODE + steps);
+        t.eq(frame.rflags & IOPL, iopl << 12);
+    }
+    t.rc(assist(VMASST_CMD_DISABLE), 0);
+    t.rc(set(3), 0);
+    let frame = visit(t, SYSCALL, IF, 0);
+    t.eq(frame.rflags & IOPL, 0);
+    t.rc(set(0), 0);
+    user.drop(t);
+    shared::set_upcall_mask(0);
+}
+
+/// Flags in the frame of a #UD.
+fn flags_of(t: &mut Test, undefined: impl FnOnce()) -> u64 {
+    t.traps(6, undefined).rflags
 }
