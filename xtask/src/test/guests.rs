@@ -6,6 +6,7 @@
 //! The kernel prints `PASS name` or `FAIL name: why` for each case and closes with `DONE ...`. A
 //! case that takes its machine down leaves no verdict; those behind it get another machine.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -80,9 +81,9 @@ impl std::fmt::Display for Place {
 /// What a hypervisor made of one case; `Ok` is a pass.
 pub type Verdict = Result<(), String>;
 
-/// The verdicts, in the order the cases ran.
+/// The verdicts, in the order the cases ran, and the lines of the state matrix.
 #[derive(Default)]
-pub struct Verdicts(Vec<(String, Verdict)>);
+pub struct Verdicts(Vec<(String, Verdict)>, BTreeSet<String>);
 
 impl Verdicts {
     fn get(&self, name: &str) -> Option<&Verdict> {
@@ -164,6 +165,10 @@ fn compare(report: &mut Report, kernel: &Path, place: Place, xen: &Verdicts) {
             judge(xen.get(name), oxen.get(name)),
         );
     }
+    if place.emulator == Emulator::Qemu {
+        // Another emulator's CPU leaves other flags and pushes other error codes.
+        report.verdict("PV test states", judge_states(&xen.1, &oxen.1));
+    }
     println!("      PV test kernel: {} cases ({place})", names.len());
 }
 
@@ -178,6 +183,20 @@ fn judge(xen: Option<&Verdict>, oxen: Option<&Verdict>) -> Verdict {
         (Some(Ok(())), Some(Ok(()))) => Ok(()),
         _ => Err(format!("Xen: {}; Oxen: {}", shown(xen), shown(oxen))),
     }
+}
+
+/// The lines of the state matrix must be the same.
+fn judge_states(xen: &BTreeSet<String>, oxen: &BTreeSet<String>) -> Verdict {
+    let alone: Vec<&str> = xen.symmetric_difference(oxen).map(String::as_str).collect();
+    if alone.is_empty() && !xen.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} lines of {} are of one hypervisor only: {}",
+        alone.len(),
+        xen.len(),
+        alone.join("; ")
+    ))
 }
 
 /// Compiles the tiny kernels; the file of the one with that name.
@@ -207,9 +226,10 @@ fn ask(place: Place, kernel: &Path, known: &[String]) -> Result<Verdicts> {
     let mut words: Vec<String> = Vec::new();
     for life in 0..LIVES {
         let (found, complete) = boot(place, kernel, &words, life)?;
-        for (name, verdict) in found {
+        for (name, verdict) in found.0 {
             verdicts.insert(name, verdict);
         }
+        verdicts.1.extend(found.1);
         if complete && words.is_empty() {
             break;
         }
@@ -285,6 +305,8 @@ pub fn read(console: &[String]) -> (Verdicts, bool) {
         {
             verdicts.insert(name.to_owned(), Err(why.trim().to_owned()));
             failing = true;
+        } else if let Some(state) = line.strip_prefix("STATE ") {
+            verdicts.1.insert(state.trim().to_owned());
         } else if line.starts_with("DONE ") {
             complete = true;
         } else if failing
@@ -319,6 +341,19 @@ mod tests {
         assert_eq!(verdicts.names(), ["a", "b", "c"]);
         let (_, complete) = read(&["DONE 3 passed, 0 failed".to_owned()]);
         assert!(complete);
+    }
+
+    #[test]
+    fn states_are_compared() {
+        let states = |lines: &[&str]| {
+            let lines: Vec<String> = lines.iter().map(|l| format!("STATE {l}")).collect();
+            read(&lines).0.1
+        };
+        let xen = states(&["user, int3: 1", "user, ud2: 2"]);
+        assert!(judge_states(&xen, &states(&["user, ud2: 2", "user, int3: 1"])).is_ok());
+        assert!(judge_states(&xen, &states(&["user, ud2: 2", "user, int3: 3"])).is_err());
+        assert!(judge_states(&xen, &states(&["user, ud2: 2"])).is_err());
+        assert!(judge_states(&states(&[]), &states(&[])).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod entry;
 mod event;
 mod fifo;
 mod grant;
+mod matrix;
 mod memory;
 mod mmu;
 mod pin;
@@ -158,6 +159,10 @@ pub const ALL: &[Case] = &[
     case("entry-sysenter-steps", entry::sysenter_steps),
     case("entry-flags", entry::flags),
     case("entry-iopl", entry::iopl),
+    case("matrix-user", matrix::user),
+    case("matrix-compatibility", matrix::compatibility),
+    case("matrix-places", matrix::places),
+    case("matrix-kernel", matrix::kernel),
     case("platform-physdev-arguments", platform::physdev_arguments),
     case("platform-io-bitmap", platform::io_bitmap),
     case("platform-interrupts", platform::interrupts),
