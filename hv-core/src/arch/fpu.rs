@@ -152,7 +152,7 @@ mod tests {
     fn an_area_a_cpu_loads_is_taken() {
         let avx = Xcr0::new(7, 7).unwrap();
         for components in [0, 1, 2, 4, 7] {
-            let mut fpu = FpuArea::new(832);
+            let mut fpu = FpuArea::new(832).unwrap();
             assert_eq!(fpu.set_xsave(&area(components), avx, MASK), Ok(()));
             assert!(fpu.bytes().eq(area(components)));
         }
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_xrstor_faults_on_is_refused() {
-        let mut fpu = FpuArea::new(832);
+        let mut fpu = FpuArea::new(832).unwrap();
         let before: alloc::vec::Vec<u8> = fpu.bytes().collect();
         let mut set = |image: &[u8]| fpu.set_xsave(image, Xcr0::X87_SSE, MASK);
         assert_eq!(set(&area(4)), Err(BadArea::Components));
@@ -186,7 +186,7 @@ mod tests {
         let mxcsr = |fpu: &FpuArea| u32::from_le_bytes(fpu.0[0].0[24..28].try_into().unwrap());
         let mut image = area(3);
         image[24..28].fill(0xff);
-        let mut fpu = FpuArea::new(832);
+        let mut fpu = FpuArea::new(832).unwrap();
         assert_eq!(fpu.set_xsave(&image, Xcr0::X87_SSE, MASK), Ok(()));
         assert_eq!(mxcsr(&fpu), MASK);
         fpu.set_legacy(image[..512].try_into().unwrap(), 0xffbf);
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn exceptions_that_are_pending() {
-        let mut fpu = FpuArea::new(576);
+        let mut fpu = FpuArea::new(576).unwrap();
         assert!(!fpu.has_pending_exception());
         let mut image = [0; 512];
         (image[0], image[2]) = (0x3f, 0x3f);

@@ -206,7 +206,6 @@ impl VcpuState {
     }
 }
 
-
 /// A virtual CPU: the parts other CPUs may touch.
 #[derive(Debug)]
 pub struct Vcpu {

@@ -17,6 +17,9 @@ const UCODE_REV: u32 = 0x8b;
 const PLATFORM_INFO: u32 = 0xce;
 const MISC_FEATURES_ENABLES: u32 = 0x140;
 const MCG_CAP: u32 = 0x179;
+/// Machine checks as the Pentium reported them: with banks there is nothing in them.
+const P5_MC_ADDR: u32 = 0;
+const P5_MC_TYPE: u32 = 1;
 const MCG_STATUS: u32 = 0x17a;
 const MCG_CTL: u32 = 0x17b;
 const PERF_STATUS: u32 = 0x198;
@@ -84,7 +87,7 @@ pub fn read(
         ARCH_CAPABILITIES => policy.arch_capabilities().ok_or(Refused)?,
         PAT => crate::arch::PAT,
         APIC_BASE => APIC_BASE_VALUE | if cpu.boot_vcpu { APIC_BASE_BSP } else { 0 },
-        HYPERCALL_PAGE | MCG_STATUS => 0,
+        P5_MC_ADDR | P5_MC_TYPE | HYPERCALL_PAGE | MCG_STATUS => 0,
         MCG_CAP => MCG_CAP_VALUE,
         MCG_CTL => u64::MAX,
         MC0_CTL.. if is_bank(msr) => match msr & 3 {
@@ -145,7 +148,7 @@ pub fn write(
             value & 0xfff == 0 && m.fill_hypercall_page(frame).is_ok()
         }
         EFER | PAT => read(m, policy, cpu, msr) == Ok(value),
-        TSC | MCG_STATUS | MCG_CTL => true,
+        P5_MC_ADDR | P5_MC_TYPE | TSC | MCG_STATUS | MCG_CTL => true,
         MC0_CTL.. if is_bank(msr) => true,
         _ => match policy.vendor() {
             Vendor::Intel => match msr {

@@ -31,6 +31,8 @@ pub fn crash_if_undeliverable(call: &mut Call<'_>, result: Result<(), Undelivera
     }
 }
 
+/// An instruction that does not exist.
+const INVALID_OPCODE: u8 = 6;
 /// `GuestRegs::vector` of the guest's own `int 0x80`.
 const GUEST_SYSCALL: u32 = vectors::GUEST_SYSCALL as u32;
 
@@ -63,7 +65,7 @@ pub fn from_guest(call: &mut Call<'_>) -> Result<(), Undeliverable> {
             super::interrupt::handle(v as u8);
             Ok(())
         }
-        0x101 => optional_entry(call, call.state.syscall32_callback, 6),
+        0x101 => optional_entry(call, call.state.syscall32_callback, INVALID_OPCODE),
         _ => optional_entry(call, call.state.sysenter_callback, 13),
     }
 }
@@ -76,6 +78,10 @@ fn optional_entry(
 ) -> Result<(), Undeliverable> {
     if target.address != 0 {
         return bounce::enter_kernel(call, target, None);
+    }
+    if otherwise == INVALID_OPCODE {
+        // As on a CPU without SYSCALL there: at the instruction.
+        call.regs.rip = call.regs.rip.wrapping_sub(2);
     }
     bounce::exception(call, otherwise, (otherwise == 13).then_some(0))
 }

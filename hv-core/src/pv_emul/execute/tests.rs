@@ -523,7 +523,8 @@ fn msrs_of_any_cpu() {
     assert_eq!(r.rdmsr(0x1b), Some(0xfee0_0900));
     assert!(!r.wrmsr(0x1b, 0xfee0_0900));
     assert_eq!(r.rdmsr(0x10), Some(0x1_0000_0002));
-    // Machine check: two empty banks.
+    // Machine check: two empty banks, and nothing of the Pentium's.
+    assert_eq!((r.rdmsr(0), r.rdmsr(1)), (Some(0), Some(0)));
     assert_eq!(r.rdmsr(0x179), Some(0x100_0c02));
     assert_eq!((r.rdmsr(0x400), r.rdmsr(0x405)), (Some(u64::MAX), Some(0)));
     assert!(r.wrmsr(0x401, 0) && r.wrmsr(0x17a, 0));

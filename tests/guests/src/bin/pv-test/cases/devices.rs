@@ -45,8 +45,11 @@ pub fn extended_state(t: &mut Test) {
     for (now, ever, used) in [(3, 3, 3), (1, 3, 3), (3, 3, 0), (1, 1, 1)] {
         t.rc(set(now, ever, [used, 0, 0], SMALL), 0);
     }
-    for (now, ever, used) in [(7, 7, 7), (3, 7, 7), (1, 7, 4)] {
-        t.rc(set(now, ever, [used, 0, 0], LARGE), 0);
+    // AVX is refused where it is hidden from guests (no such CPU, or one that leaks by it).
+    let avx = set(7, 7, [7, 0, 0], LARGE);
+    t.yes(avx == 0 || avx == -EINVAL);
+    for (now, ever, used) in [(3, 7, 7), (1, 7, 4)] {
+        t.rc(set(now, ever, [used, 0, 0], LARGE), avx);
     }
     let refused = [
         (5, 7, 7),
