@@ -195,6 +195,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("hv_core::console::", "formatting"),
     ("hv_core::domain::", "hooks, shared objects"),
     ("hv_core::event::", "whom an event is delivered to"),
+    ("hv_core::fallible::", "what makes each element of a list"),
     ("hv_core::grant::", "what is done with each entry"),
     (
         "hv_core::hypercall::",

@@ -57,6 +57,8 @@ const UPWARDS: &[(&str, &[&str])] = &[
     ("arch/x86_64/isolation.rs", &["mm"]),
     // The vCPU a CPU has loaded is kept with the CPU: these load, lend and unload it, and look at
     // nothing of it but the state of its registers. `fake` has the same functions.
+    // The same of extended state.
+    ("arch/x86_64/xstate.rs", &["domain"]),
     (
         "arch/x86_64/context.rs",
         &["domain", "mm", "sched", "hypercall"],

@@ -356,6 +356,7 @@ pub fn this_cpu() -> &'static CpuMask {
 }
 
 /// This CPU's kept translations: each test thread has its own.
+#[allow(clippy::disallowed_methods, reason = "on a host")]
 #[must_use]
 pub fn stack_cache() -> &'static crate::mm::guest_stack::StackCache {
     std::thread_local! {
