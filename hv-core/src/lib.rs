@@ -17,6 +17,7 @@
     allow(
         clippy::disallowed_methods,
         clippy::disallowed_macros,
+        clippy::disallowed_types,
         reason = "tests may run out of memory"
     )
 )]
