@@ -7,7 +7,7 @@
 
 use super::Domain;
 use super::usage::Usage;
-use crate::addr::{DomId, GuestVa, Mfn, VcpuId};
+use crate::addr::{CpuId, DomId, GuestVa, Mfn, VcpuId};
 use crate::arch::fpu::FpuArea;
 use crate::arch::machine;
 use crate::arch::regs::GuestRegs;
@@ -112,6 +112,8 @@ pub struct VcpuState {
     pub tsc_aux: u32,
     /// `SPEC_CTRL` as the guest set it.
     pub spec_ctrl: u64,
+    /// The CPU that it was loaded on last.
+    pub last_cpu: Option<CpuId>,
     /// Guest GDT frames (counted as segment-descriptor pages).
     pub gdt_frames: [Option<Mfn>; 14],
     /// Guest GDT entries.
@@ -165,6 +167,7 @@ impl VcpuState {
             fpu: FpuArea::new(machine::fpu_area_size())?,
             tsc_aux: 0,
             spec_ctrl: 0,
+            last_cpu: None,
             gdt_frames: [None; 14],
             gdt_entries: 0,
             ldt_base: GuestVa(0),

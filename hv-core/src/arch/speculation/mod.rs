@@ -21,6 +21,6 @@ mod shown;
 pub use choices::{Choices, Sequence};
 pub use decide::decide;
 pub use facts::{Facts, Surroundings, Vendor, model_of};
-pub use plan::{Change, Plan, SpecCtrl, Warning, enter, idle, leave};
+pub use plan::{Change, Plan, SpecCtrl, Warning, enter, idle, leave, needs_barrier};
 pub use report::report;
 pub use shown::Shown;

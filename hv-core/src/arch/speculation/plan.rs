@@ -1,6 +1,7 @@
 //! What is to be done.
 
 use super::choices::Sequence;
+use crate::addr::CpuId;
 use heapless::Vec;
 
 /// What entry code does when it comes from a guest: bits of [`Plan::enter`].
@@ -35,6 +36,22 @@ pub mod idle {
     pub const SPEC_CTRL: u32 = 1 << 1;
     /// Refills the return stack, part of which the sibling thread then gets.
     pub const RETURNS: u32 = 1 << 2;
+}
+
+/// Whether branch prediction must forget before vCPU `who` runs on CPU `here`, where `last` was the
+/// last one; `who` was on `last_cpu` before.
+///
+/// A vCPU that comes back to a CPU where nobody ran meanwhile finds there what it taught that CPU
+/// before it left. Its kernel may have made the prediction forget since, on the other CPU
+/// (XSA-479).
+#[must_use]
+pub fn needs_barrier(
+    last: (u64, u16),
+    who: (u64, u16),
+    last_cpu: Option<CpuId>,
+    here: CpuId,
+) -> bool {
+    last != who || last_cpu != Some(here)
 }
 
 /// What happens to `SPEC_CTRL`.
@@ -126,5 +143,20 @@ impl Plan {
     #[must_use]
     pub const fn enter_from(&self, dom0: bool) -> u32 {
         if dom0 { self.enter_dom0 } else { self.enter }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vcpu_that_comes_back_from_another_cpu_finds_nothing_it_taught() {
+        let (one, two) = ((1, 0), (1, 1));
+        let (a, b) = (CpuId(0), CpuId(1));
+        assert!(needs_barrier((0, 0), one, None, a));
+        assert!(!needs_barrier(one, one, Some(a), a));
+        assert!(needs_barrier(two, one, Some(a), a));
+        assert!(needs_barrier(one, one, Some(b), a));
     }
 }

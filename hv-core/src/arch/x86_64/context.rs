@@ -364,7 +364,8 @@ pub fn load(domain: Arc<Domain>, vcpu: Arc<Vcpu>, state: Guard<'_, VcpuState>) -
     // SAFETY: the guard points into `vcpu`, which is kept beside it and dropped after.
     let mut state: Guard<'static, VcpuState> = unsafe { core::mem::transmute(state) };
     let who = (domain.serial, vcpu.id.0);
-    speculation::enter_vcpu(who, domain.id == DomId(0), state.spec_ctrl);
+    let last_cpu = state.last_cpu.replace(local().id);
+    speculation::enter_vcpu(who, last_cpu, domain.id == DomId(0), state.spec_ctrl);
     // Others must flush this CPU from before it sees the guest's tables.
     tlb::enter_guest_root();
     load_vcpu_root(&state);

@@ -8,9 +8,11 @@
 
 use super::faults::{read_msr_checked, write_msr_checked};
 use super::local;
+use crate::addr::CpuId;
 use crate::arch::speculation::bits::{msr, pred_cmd};
 use crate::arch::speculation::{
-    Choices, Facts, Plan, Shown, SpecCtrl, Surroundings, Vendor, decide, idle, leave, report,
+    Choices, Facts, Plan, Shown, SpecCtrl, Surroundings, Vendor, decide, idle, leave,
+    needs_barrier, report,
 };
 use crate::sync::Once;
 use core::arch::asm;
@@ -131,10 +133,11 @@ pub fn start_cpu() {
 
 /// A vCPU of another domain, or another vCPU, is being loaded: what the last one taught this CPU's
 /// branch prediction is forgotten, and entries from now on are that domain's. `who` names the vCPU
-/// among all that ever were.
-pub(super) fn enter_vcpu(who: (u64, u16), dom0: bool, spec_ctrl: u64) {
+/// among all that ever were; `last_cpu` is where it was loaded before.
+pub(super) fn enter_vcpu(who: (u64, u16), last_cpu: Option<CpuId>, dom0: bool, spec_ctrl: u64) {
     let plan = plan();
-    if local::local().last_vcpu.replace(who) != who && plan.ibpb_between_domains {
+    let (last, here) = (local::local().last_vcpu.replace(who), local::cpu_id());
+    if plan.ibpb_between_domains && needs_barrier(last, who, last_cpu, here) {
         write_msr_checked(msr::PRED_CMD, pred_cmd::IBPB);
         if plan.ibpb_keeps_returns {
             refill_returns();
