@@ -97,9 +97,8 @@ impl Args {
         let by_default = match part {
             Part::Miri => !self.quick && !self.no_miri,
             // Another compilation of nearly everything.
-            // `bounds` until docs/bounds.md is there to compare with.
-            Part::Sanitize | Part::Bounds => false,
-            Part::Screen | Part::Devices | Part::Load | Part::Domains => !self.quick,
+            Part::Sanitize => false,
+            Part::Bounds | Part::Screen | Part::Devices | Part::Load | Part::Domains => !self.quick,
             Part::Lints | Part::Host | Part::Guests | Part::Cpus | Part::Boots => true,
         };
         if self.parts.is_empty() {
