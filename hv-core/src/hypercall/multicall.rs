@@ -54,6 +54,8 @@ pub fn multicall(call: &mut Call<'_>, args: [u64; 6]) -> HypercallResult {
             }
             Err(error) => super::refused(call, entry.op, entry.args, error),
         };
+        // The entry may have loaded another root; the one before may be anything by now.
+        let root = call.state.kernel_root.ok_or(Error::Fault)?;
         guest_stack::write_argument(root, at.add(8), value)?;
         at = at.add(SIZE);
     }

@@ -8,7 +8,7 @@ use super::super::{Call, Error, HypercallResult, Reply, mmu};
 use super::reservation::{address_bits, max_order};
 use crate::access;
 use crate::addr::{DomId, GuestVa, Mfn, Pfn};
-use crate::arch::{FrameMem, Tlb};
+use crate::arch::{FrameMem, Tlb, machine};
 use crate::fallible::Grow;
 use crate::mm::frame_alloc::Request;
 use crate::mm::guest_copy::GuestSpace;
@@ -18,6 +18,16 @@ use xen_abi::memory as abi;
 
 /// Offset of `nr_exchanged` in the argument.
 const PROGRESS: u64 = 64;
+
+/// Frames handled between two moments at which interrupts are let in.
+const STRETCH: u64 = 64;
+
+/// Lets interrupts in after some frames. A chunk is brought to its end whatever waits.
+fn breathe(done: u64) {
+    if done % STRETCH == STRETCH - 1 {
+        machine::let_interrupts_in();
+    }
+}
 
 /// Handles `exchange`.
 ///
@@ -87,7 +97,7 @@ impl Job {
             give: GuestVa(give.extent_start),
             give_order: give.extent_order,
             take: GuestVa(take.extent_start),
-            request: Request::below(take.extent_order, address_bits(take.mem_flags)?),
+            request: Request::below(take.extent_order, address_bits(take.mem_flags)?).pausing(),
             chunk_give: take.extent_order.saturating_sub(give.extent_order),
             chunk_take: give.extent_order.saturating_sub(take.extent_order),
             done: x.nr_exchanged,
@@ -148,18 +158,21 @@ impl Job {
             .steal(mm, space, owner, chunk, &mut given)
             .and_then(|()| self.allocate(mm, owner, &mut taken));
         if let Err(e) = outcome {
-            for mfn in given {
+            for (n, mfn) in (0..).zip(given) {
                 mm.unsteal(mfn, owner);
+                breathe(n);
             }
-            for first in taken {
+            for (n, first) in (0..).zip(taken) {
                 self.free(mm, owner, first);
+                breathe(n);
             }
             return Err(e);
         }
-        for mfn in given {
+        for (n, mfn) in (0..).zip(given) {
             mm.free_stolen(mfn);
+            breathe(n);
         }
-        self.hand_out(mm, space, chunk, &taken)
+        self.hand_out(mm, space, owner, chunk, &taken)
     }
 
     /// Takes the chunk's frames from the domain.
@@ -184,6 +197,7 @@ impl Job {
                     .ok_or(Error::Invalid)?;
                 mm.steal(mfn, owner).map_err(|_| Error::Invalid)?;
                 given.push_reserved(mfn);
+                breathe(given.len() as u64);
             }
         }
         Ok(())
@@ -199,17 +213,18 @@ impl Job {
         taken
             .try_reserve_exact(extents)
             .map_err(|_| Error::NoMemory)?;
-        for _ in 0..extents {
+        for n in 0..extents {
             taken.push_reserved(mm.alloc_in_exchange(owner, self.request)?);
+            breathe(n as u64);
         }
         Ok(())
     }
 
     fn free<M: FrameMem, T: Tlb>(&self, mm: &Mm<M, T>, owner: DomId, first: Mfn) {
         for n in 0..1 << self.request.order {
-            // Nobody knows of these frames yet, so they are still the domain's.
-            let released = mm.release_frame(first.offset(n), owner);
-            debug_assert!(released.is_ok());
+            // Another vCPU may have guessed its number and given it up; then it is freed.
+            let _ = mm.release_frame(first.offset(n), owner);
+            breathe(n);
         }
     }
 
@@ -219,6 +234,7 @@ impl Job {
         &self,
         mm: &Mm<M, T>,
         space: &GuestSpace<'_, M>,
+        owner: DomId,
         chunk: u64,
         taken: &[Mfn],
     ) -> Result<(), Error> {
@@ -228,7 +244,8 @@ impl Job {
             let at = self.take.add(index * 8);
             let told = space.read::<u64>(at).and_then(|pfn| {
                 for frame in 0..1 << self.request.order {
-                    mm.m2p.set(mfn.offset(frame), Pfn(pfn.wrapping_add(frame)));
+                    // Another vCPU may have given the frame up already.
+                    mm.name_frame(mfn.offset(frame), owner, Pfn(pfn.wrapping_add(frame)));
                 }
                 space.write(at, &mfn.raw())
             });

@@ -3,8 +3,8 @@
 use crate::test::Test;
 use core::arch::asm;
 use test_guests::hypercall::hypercall_page_va;
-use test_guests::hypercall::{address_of, call, call_with, update_va_mapping};
-use test_guests::memory::{Page, READ_ONLY};
+use test_guests::hypercall::{address_of, call, call_with, mmuext_op, update_va_mapping};
+use test_guests::memory::{ACCESSED, DATA, DIRTY, Page, READ_ONLY, l4};
 use test_guests::shared;
 use xen_abi::arch_x86::HYPERVISOR_VIRT_START;
 use xen_abi::errno::{EFAULT, EINVAL, ENOSYS};
@@ -170,6 +170,52 @@ pub fn multicall_in_multicall(t: &mut Test) {
     t.rc(call(HYPERVISOR_MULTICALL, [pointer, 1, 0, 0, 0]), 0);
     t.rc(outer[0].result as i64, -EINVAL);
     t.eq(inner[0].result, 0x55);
+}
+
+/// An entry that loads another root, gives up the one before and overwrites it with tables made
+/// up: the result goes where the entry is now, and nowhere that those tables name.
+pub fn multicall_changes_root(t: &mut Test) {
+    let [list, victim, made_up, root] = [(); 4].map(|()| Page::take());
+    // The old root: the kernel's own slot and nothing else.
+    root.write(511, l4().read(511));
+    t.rc(root.protect(), 0);
+    // From a root made up down to the page of the list, which they say is `victim`.
+    let tables = [made_up, Page::take(), Page::take(), Page::take()];
+    let index = |level: u32| (list.va() >> (12 + 9 * (level - 1)) & 511) as usize;
+    for (n, table) in tables.iter().enumerate() {
+        let next = tables
+            .get(n + 1)
+            .map_or(victim.machine(), |next| next.machine());
+        table.write(index(4 - n as u32), next | DATA | ACCESSED | DIRTY);
+    }
+    victim.write(1, 0x55);
+    let ops = Page::take();
+    let op = |n: usize, cmd: u32, arg1: u64, arg2: u64| {
+        ops.write(3 * n, cmd.into());
+        ops.write(3 * n + 1, arg1);
+        ops.write(3 * n + 2, arg2);
+    };
+    op(0, MMUEXT_NEW_BASEPTR, l4().mfn(), 0);
+    op(1, MMUEXT_COPY_PAGE, root.mfn(), made_up.mfn());
+    // `op`, `result`, and the arguments.
+    let words = [
+        HYPERVISOR_MMUEXT_OP,
+        0x77,
+        ops.va(),
+        2,
+        0,
+        DOMID_SELF.into(),
+    ];
+    for (n, word) in words.into_iter().enumerate() {
+        list.write(n, word);
+    }
+    t.rc(mmuext_op(MMUEXT_NEW_BASEPTR, root.mfn(), 0), 0);
+    let outcome = call(HYPERVISOR_MULTICALL, [list.va(), 1, 0, 0, 0]);
+    t.rc(mmuext_op(MMUEXT_NEW_BASEPTR, l4().mfn(), 0), 0);
+    t.rc(outcome, 0);
+    t.eq(list.read(1), 0);
+    t.eq(victim.read(1), 0x55);
+    t.rc(root.unprotect(), 0);
 }
 
 pub fn multicall_faults(t: &mut Test) {

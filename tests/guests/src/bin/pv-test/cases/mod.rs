@@ -38,6 +38,7 @@ pub const ALL: &[Case] = &[
     case("call-bad-buffers", calls::bad_buffers),
     case("multicall", calls::multicall),
     case("multicall-in-multicall", calls::multicall_in_multicall),
+    case("multicall-changes-root", calls::multicall_changes_root),
     case("multicall-faults", calls::multicall_faults),
     case("version", calls::versions),
     case("version-features", calls::features),
