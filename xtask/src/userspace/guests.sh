@@ -98,13 +98,16 @@ gone() {
     done
 }
 
-# kept: what the hypervisor and the store hold, to compare before and after. Memory is in KiB.
+# kept: what the hypervisor and the store hold, to compare before and after. Memory is in KiB. The
+# domains are listed first: what a dead one still holds is freed by that.
 kept() {
+    local domains
+    domains=$($tool list | tail -n +2 | wc -l)
     dom0-load memory | grep -v ram
     echo "ports $(lsevtchn 0 | wc -l)"
     xenstore-ls -f | sed 's/ = .*//' >/run/nodes
     echo "nodes $(wc -l </run/nodes)"
-    echo "domains $($tool list | tail -n +2 | wc -l)"
+    echo "domains $domains"
 }
 
 # same BEFORE: fails, and shows the difference, unless `kept` comes to say again what it said. A
