@@ -25,6 +25,7 @@ const MIRI_SKIPS: &[&str] = &[
     "pv_build::",
     "domain::",
     "access::",
+    "arch::speculation::",
     "irq::table::",
     "mm::host_map::tables::",
     "block::tests::",
