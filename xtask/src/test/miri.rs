@@ -26,6 +26,7 @@ const MIRI_SKIPS: &[&str] = &[
     "domain::",
     "access::",
     "arch::speculation::",
+    "console::screen::",
     "irq::table::",
     "mm::host_map::tables::",
     "block::tests::",

@@ -410,6 +410,7 @@ fn ports_opened_behind_a_reset_that_was_left_are_closed_by_the_next() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "opens every port")]
 fn closed_ports_are_not_passed_over_without_end() {
     let a = Guest::new(1, 1);
     let mut last = Port(0);
