@@ -152,8 +152,8 @@ if dmesg | grep -E 'WARNING: [^S]|BUG:|Call Trace:|rcu.*stall|soft lockup|hung t
 fi
 "#;
 
-/// dom0 has the screen that firmware left, lists firmware's variables, and sets one of its own: set,
-/// longer, read again by a fresh mount, gone.
+/// dom0 has the screen that firmware left, lists firmware's variables, and sets one of its own, which
+/// is there again after a new mount.
 const EFI: &str = r#"
 grep -q EFI /proc/fb || { echo "/proc/fb: $(cat /proc/fb)"; exit 5; }
 vars=/sys/firmware/efi/efivars
