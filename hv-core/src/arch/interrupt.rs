@@ -30,7 +30,7 @@ pub enum Source {
         device: PciAddress,
         /// Table entry.
         entry: u16,
-        /// Where that entry is. Found once, when the line gets its number: who has the
+        /// Where that entry is. Found once, when the line gets its number: a domain that has the
         /// device might move its registers later, and the hypervisor writes there.
         at: MachAddr,
     },

@@ -173,7 +173,7 @@ pub fn reap(mm: &HostMm) {
 /// Takes the first dead domain, from place `from` on, of which nothing is left out of the list.
 fn next_gone(mm: &HostMm, from: &mut usize) -> Option<Arc<Domain>> {
     let mut domains = DOMAINS.lock();
-    // Under the lock nobody who has no reference gets one.
+    // Under the lock nobody can get a new reference.
     while let Some(d) = domains.list.get_mut(*from) {
         if d.life.stage() == Stage::Dead && Arc::get_mut(d).is_some_and(|d| d.is_gone(mm)) {
             return Some(domains.list.remove(*from));

@@ -47,8 +47,10 @@ fn services(info: &BootInfo, options: &Options, firmware: &Firmware) -> Option<u
             unsafe { efi_runtime::install(root, services) };
             Some(revision)
         }
-        Err(why) => {
-            log::warn!("EFI: the memory of runtime services cannot be mapped: {why:?}");
+        Err(_) => {
+            log::warn!(
+                "EFI: the memory of runtime services cannot be mapped; dom0 goes without them"
+            );
             None
         }
     }

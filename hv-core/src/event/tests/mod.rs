@@ -189,7 +189,7 @@ impl Receiver for Guest {
         self.slots.get(usize::from(vcpu.0))?.get()
     }
     fn silence(&self, pirq: u32) {
-        assert!(self.is_locked(), "the port can be bound anew first");
+        assert!(self.is_locked(), "the port can be bound again first");
         self.lines[pirq as usize].store(false, Ordering::SeqCst);
     }
 }
